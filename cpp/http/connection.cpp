@@ -1,0 +1,247 @@
+#include <http/connection.hpp>
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+
+#include <http/loop.hpp>
+
+namespace penstock::http {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr std::size_t kReadSize = 8 * 1024;         ///< bytes of a head or of chunks to read at once
+constexpr std::size_t kBodyStep = 256 * 1024;       ///< bytes of a body to make room for at once
+constexpr std::size_t kBodyPadding = 64;            ///< what simdjson reads behind a text
+constexpr std::size_t kDiscarded = 1024 * 1024;     ///< bytes to throw away before a client is cut off
+constexpr std::size_t kKeptBuffer = 64 * 1024;      ///< memory an idle connection may keep
+
+}  // namespace
+
+Connection::Connection(Loop& loop, Socket&& socket, std::size_t index)
+    : Outbox(loop.shared().gate, loop.shared().draining, socket.native_handle(), loop.shared().limits.pipelined),
+      loop_(loop),
+      socket_(std::move(socket)),
+      index_(index) {}
+
+void Connection::start() {
+  boost::system::error_code ignored;  // a connection that cannot do it works as well
+  socket_->set_option(asio::ip::tcp::no_delay(true), ignored);
+  read();
+}
+
+void Connection::turn_away() {
+  phase_ = Phase::kDiscard;
+  Response busy = error_response(503, "too many connections");
+  busy.headers.emplace_back("Retry-After", "1");
+  if (const auto number = expect_answer({.keep_alive = false})) send(*number, std::move(busy));
+  read();
+}
+
+std::string_view Connection::unread() const noexcept {
+  return {static_cast<const char*>(buffer_.data().data()), buffer_.size()};
+}
+
+void Connection::read() {
+  if (!socket_ || reading_) return;
+  reading_ = true;
+  auto handler = [self = Ref<Connection>(this)](const boost::system::error_code& error, std::size_t size) {
+    self->on_read(error, size);
+  };
+  if (phase_ == Phase::kBody) {
+    std::string& body = request_.body;
+    const std::size_t step = std::min(parser_->body_length() - received_, kBodyStep);
+    body.resize(received_ + step);
+    socket_->async_read_some(asio::buffer(body.data() + received_, step), std::move(handler));
+  } else {
+    if (buffer_.size() == 0 && buffer_.capacity() > kKeptBuffer) buffer_ = {};
+    socket_->async_read_some(buffer_.prepare(kReadSize), std::move(handler));
+  }
+}
+
+void Connection::on_read(const boost::system::error_code& error, std::size_t size) {
+  reading_ = false;
+  if (!socket_) return;
+  if (error) {
+    if (error == asio::error::eof && waiting_ && phase_ != Phase::kDiscard)
+      refuse({400, "the request ended before it was complete"});
+    close();
+    return;
+  }
+  if (phase_ == Phase::kDiscard) {
+    buffer_.clear();
+    received_ += size;
+    if (received_ > kDiscarded) {
+      close();
+    } else {
+      read();
+    }
+    return;
+  }
+  if (phase_ == Phase::kBody) {
+    received_ += size;
+  } else {
+    buffer_.commit(size);
+  }
+  consume();
+}
+
+void Connection::consume() {
+  for (bool more = true; more;) {
+    switch (phase_) {
+      case Phase::kHead:
+        if (buffer_.size() != 0 && full()) return;  // wake() comes back here
+        more = read_head();
+        break;
+      case Phase::kBody:
+        more = received_ == parser_->body_length();
+        if (more) dispatch();
+        break;
+      case Phase::kChunks:
+        more = read_chunks();
+        break;
+      case Phase::kDiscard:
+        more = false;
+        break;
+    }
+  }
+  const bool waits = phase_ == Phase::kHead ? buffer_.size() != 0 : phase_ != Phase::kDiscard;
+  if (waits && !waiting_) begun_ = Clock::now();
+  waiting_ = waits;
+  read();
+}
+
+bool Connection::read_head() {
+  while (unread().substr(0, 2) == "\r\n") buffer_.consume(2);  // some clients end a body with a line
+  const std::string_view text = unread();
+  const std::size_t end = text.find("\r\n\r\n", scanned_ < 3 ? 0 : scanned_ - 3);
+  if (end == std::string_view::npos) {
+    if (const Refusal refusal = check_partial_head(text, scanned_, loop_.shared().limits)) refuse(refusal);
+    scanned_ = text.size();
+    return false;
+  }
+  scanned_ = 0;
+  parser_.emplace(loop_.shared().limits);
+  if (const Refusal refusal = parser_->parse_head(text.substr(0, end + 4), request_)) {
+    refuse(refusal);
+    return false;
+  }
+  buffer_.consume(end + 4);
+  return start_body();
+}
+
+bool Connection::start_body() {
+  waiting_ = false;
+  if (parser_->chunked_body()) {
+    phase_ = Phase::kChunks;
+  } else if (parser_->body_length() == 0) {
+    dispatch();
+    return true;
+  } else {
+    phase_ = Phase::kBody;
+    request_.body.reserve(parser_->body_length() + kBodyPadding);
+    request_.body = unread().substr(0, parser_->body_length());
+    received_ = request_.body.size();
+    buffer_.consume(received_);
+  }
+  const bool has_all = phase_ == Phase::kBody && received_ == parser_->body_length();
+  if (parser_->expects_continue() && buffer_.size() == 0 && !has_all) send_continue();
+  return true;
+}
+
+bool Connection::read_chunks() {
+  std::size_t used = 0;
+  const Refusal refusal = parser_->parse_chunks(unread(), used);
+  buffer_.consume(used);
+  if (refusal) {
+    refuse(refusal);
+    return false;
+  }
+  if (!parser_->chunks_done()) return false;
+  dispatch();
+  return true;
+}
+
+void Connection::dispatch() {
+  const Terms terms{parser_->keeps_alive(), parser_->http10(), parser_->head_only()};
+  const auto number = expect_answer(terms);
+  phase_ = terms.keep_alive && number ? Phase::kHead : Phase::kDiscard;
+  received_ = 0;
+  waiting_ = false;
+  parser_.reset();
+  Request request = std::exchange(request_, Request());
+  if (!number) return;
+  try {
+    loop_.shared().application.handle(std::move(request), Reply(Ref<Outbox>(this), *number));
+  } catch (...) {  // NOLINT(bugprone-empty-catch): the Reply was dropped, and so has answered 500
+  }
+}
+
+void Connection::refuse(Refusal refusal) {
+  const bool head_only = phase_ != Phase::kHead && parser_->head_only();
+  phase_ = Phase::kDiscard;  // a read may still be going on, so the buffers stay as they are
+  received_ = 0;
+  waiting_ = false;
+  const auto number = expect_answer({.keep_alive = false, .http10 = false, .head_only = head_only});
+  if (number) send(*number, error_response(refusal.status, refusal.text));
+}
+
+bool Connection::is_late(Clock::time_point now) const {
+  const Limits& limits = loop_.shared().limits;
+  const auto waited = now - begun_;
+  if (phase_ == Phase::kHead) return waited > limits.header_timeout;
+  if (waited <= limits.body_timeout) return false;
+  const auto received = phase_ == Phase::kBody ? received_ : request_.body.size();
+  return static_cast<double>(received) <
+         static_cast<double>(limits.body_rate) * std::chrono::duration<double>(waited).count();
+}
+
+void Connection::tick(Clock::time_point now) {
+  const Limits& limits = loop_.shared().limits;
+  const State current = state();
+  if (current.finished) {
+    if (now - current.since > limits.linger_timeout) close();
+  } else if (current.writing) {
+    if (now - current.since > limits.idle_timeout) close();
+  } else if (waiting_) {
+    if (is_late(now)) refuse({408, "the request took too long to arrive"});
+  } else if (current.unanswered == 0 && now - current.since > limits.idle_timeout) {
+    close();
+  }
+}
+
+void Connection::close_if_idle() {
+  const State current = state();
+  if (current.unanswered == 0 && !current.finished && !waiting_ && phase_ == Phase::kHead) close();
+}
+
+void Connection::wake() {
+  asio::post(loop_.context(), [self = Ref<Connection>(this)] { self->on_wake(); });
+}
+
+void Connection::on_wake() {
+  if (!socket_) return;
+  if (state().writing && !awaits_room_) {
+    awaits_room_ = true;
+    socket_->async_wait(Socket::wait_write, [self = Ref<Connection>(this)](const boost::system::error_code& error) {
+      self->awaits_room_ = false;
+      if (!error) self->write_more();
+    });
+  }
+  if (!reading_) consume();
+}
+
+void Connection::close() {
+  if (!socket_) return;
+  const Ref<Connection> self(this);  // the loop lets go of it
+  abandon();
+  boost::system::error_code ignored;  // the descriptor is gone in any case
+  socket_->close(ignored);
+  socket_.reset();
+  loop_.remove(*this);
+}
+
+}  // namespace penstock::http

@@ -1,0 +1,128 @@
+#include <http/loop.hpp>
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+
+namespace penstock::http {
+namespace {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+
+constexpr std::size_t kTurnedAway = 64;  ///< connections above the limit that still get their 503
+
+/// Once a second is fine enough for the timeouts as they are by default.
+milliseconds tick_period(const Limits& limits) {
+  const milliseconds shortest =
+      std::min({limits.header_timeout, limits.body_timeout, limits.idle_timeout, limits.linger_timeout});
+  return std::clamp(shortest / 4, milliseconds(5), milliseconds(1000));
+}
+
+}  // namespace
+
+Loop::Loop(std::size_t index, Shared& shared)
+    : index_(index), shared_(shared), timer_(context_), period_(tick_period(shared.limits)) {
+  await_tick();
+}
+
+Loop::~Loop() { close_all(); }
+
+void Loop::run() {
+  shared_.application.thread_started(index_);
+  while (!context_.stopped()) {
+    {
+      owner_wants_back_.store(true);
+      std::unique_lock polling(polling_, std::try_to_lock);
+      if (!polling) {
+        wake();  // an assistant waits for sockets in our place
+        polling.lock();
+      }
+      owner_wants_back_.store(false);
+      context_.run_one();
+      context_.poll();
+    }
+    if (!context_.stopped()) shared_.application.after_poll(index_);
+  }
+  shared_.application.thread_ending(index_);
+}
+
+bool Loop::assist(milliseconds at_most) {
+  const auto until = std::chrono::steady_clock::now() + at_most;
+  bool assisted = false;
+  for (;;) {
+    std::unique_lock polling(polling_, std::try_to_lock);
+    if (!polling) return assisted;
+    assisted = true;
+    std::size_t handled = 0;
+    while (handled == 0 && !owner_wants_back_.load() && !context_.stopped()) {
+      if (std::chrono::steady_clock::now() >= until) return true;
+      handled = context_.run_one_until(until);
+    }
+    handled += context_.poll();
+    const bool leave = owner_wants_back_.load() || context_.stopped();
+    polling.unlock();
+    if (handled > 0 && !context_.stopped()) shared_.application.after_poll(index_);
+    if (leave) return true;
+  }
+}
+
+void Loop::wake() {
+  asio::post(context_, [] {});
+}
+
+void Loop::stop() { context_.stop(); }
+
+void Loop::adopt(Socket&& socket) {
+  const std::size_t limit = shared_.limits.connections;
+  const std::size_t others = shared_.connections.fetch_add(1);
+  if (others >= limit + kTurnedAway) {
+    shared_.connections.fetch_sub(1);
+    return;  // closes it
+  }
+  const Ref<Connection> connection = make_ref<Connection>(*this, std::move(socket), connections_.size());
+  connections_.push_back(connection);
+  if (others >= limit) {
+    connection->turn_away();
+  } else {
+    connection->start();
+  }
+}
+
+void Loop::remove(Connection& connection) {
+  const std::size_t index = connection.index();
+  if (index + 1 != connections_.size()) {
+    connections_.back()->set_index(index);
+    connections_[index].swap(connections_.back());
+  }
+  connections_.pop_back();
+  shared_.connections.fetch_sub(1);
+}
+
+void Loop::close_idle() {
+  for (std::size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->close_if_idle();
+}
+
+void Loop::close_all() {
+  while (!connections_.empty()) connections_.back()->close();
+}
+
+void Loop::await_tick() {
+  timer_.expires_after(period_);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    tick();
+    await_tick();
+  });
+}
+
+void Loop::tick() {
+  const auto now = std::chrono::steady_clock::now();
+  // a closed connection is replaced by the last one, which has had its turn
+  for (std::size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->tick(now);
+  if (on_tick_) on_tick_();
+}
+
+}  // namespace penstock::http

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <penstock/ref.hpp>
+
+#include <http/application.hpp>
+#include <http/connection.hpp>
+#include <http/gate.hpp>
+#include <http/limits.hpp>
+
+namespace penstock::http {
+
+/// What all loops of a server have in common.
+struct Shared {
+  Shared(Application& answerer, const Limits& given) : application(answerer), limits(given) {}
+
+  Application& application;
+  const Limits limits;
+  Gate gate;
+  std::atomic<bool> draining{false};
+  std::atomic<std::size_t> connections{0};  ///< sockets that are open, also those that only linger
+};
+
+/// One I/O thread's sockets. The thread that calls `run` owns the loop; while it works outside the
+/// poll, another may `assist`. Whoever polls holds `polling_`, so handlers never run side by side.
+class Loop {
+ public:
+  Loop(std::size_t index, Shared& shared);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  /// Polls and works until `stop`. One thread.
+  void run();
+  /// Any thread but the owner: see Server::assist.
+  bool assist(std::chrono::milliseconds at_most);
+  /// Makes the owner work once more. Any thread.
+  void wake();
+  void stop();  ///< any thread
+
+  /// The following belong to whoever polls, or to anybody while nobody runs the loop.
+  void adopt(Socket&& socket);
+  void remove(Connection& connection);
+  void close_idle();
+  void close_all();
+  /// Called with every tick of the timer, for what else has to be looked after.
+  void set_on_tick(std::function<void()> callback) { on_tick_ = std::move(callback); }
+
+  Shared& shared() noexcept { return shared_; }
+  boost::asio::io_context& context() noexcept { return context_; }
+
+ private:
+  void await_tick();
+  void tick();
+
+  const std::size_t index_;
+  Shared& shared_;
+  boost::asio::io_context context_{1};  // one thread at a time: Asio never wakes a second
+  boost::asio::steady_timer timer_;
+  const std::chrono::milliseconds period_;
+  std::vector<Ref<Connection>> connections_;
+  std::function<void()> on_tick_;
+  std::mutex polling_;
+  std::atomic<bool> owner_wants_back_{false};
+};
+
+}  // namespace penstock::http

@@ -1,0 +1,192 @@
+#include <http/outbox.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <http/gate.hpp>
+
+namespace penstock::http {
+namespace {
+
+constexpr std::size_t kParts = 64;  ///< of one write; two an answer
+
+}  // namespace
+
+Outbox::Outbox(Gate& gate, const std::atomic<bool>& draining, int descriptor, std::size_t pipelined)
+    : gate_(gate), draining_(draining), pipelined_(pipelined), descriptor_(descriptor), ring_(2), since_(Clock::now()) {
+  gate_.enter();
+}
+
+std::uint64_t Outbox::add_slot() {
+  if (back_ - front_ == ring_.size()) {
+    std::vector<Slot> larger(ring_.size() * 2);
+    for (std::uint64_t n = front_; n != back_; ++n) larger[n & (larger.size() - 1)] = std::move(slot(n));
+    ring_.swap(larger);
+  }
+  return back_++;
+}
+
+std::optional<std::uint64_t> Outbox::expect_answer(Terms terms) {
+  const std::lock_guard lock(mutex_);
+  if (gone_ || finished_) return std::nullopt;
+  const std::uint64_t number = add_slot();
+  Slot& added = slot(number);
+  added.terms = terms;
+  added.ready = added.last = added.interim = false;
+  return number;
+}
+
+void Outbox::send_continue() {
+  std::vector<Body> released;
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  Slot& added = slot(add_slot());
+  added.head = "HTTP/1.1 100 Continue\r\n\r\n";
+  added.ready = added.interim = true;
+  added.last = false;
+  flush(released);
+}
+
+void Outbox::send(std::uint64_t number, Response&& response) {
+  std::vector<Body> released;       // destroyed, as is the callback, after the lock is let go
+  std::function<void()> callback;
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  Slot& answer = slot(number);
+  assert(number >= front_ && number < back_ && !answer.ready);
+  callback = std::move(answer.abandoned);
+  answer.abandoned = nullptr;
+  answer.last = !answer.terms.keep_alive || draining_.load(std::memory_order_relaxed);
+  answer.head.clear();
+  append_head(answer.head, response, {answer.terms.http10, answer.last});
+  const bool bodiless = answer.terms.head_only || response.status == 204 || response.status == 304;
+  if (!bodiless)
+    answer.body = std::move(response.body);
+  answer.ready = true;
+  if (number == front_ && !writing_) flush(released);
+}
+
+void Outbox::on_abandoned(std::uint64_t number, std::function<void()>&& callback) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!gone_) {
+      Slot& answer = slot(number);
+      assert(number >= front_ && number < back_ && !answer.ready);
+      answer.abandoned.swap(callback);
+      return;
+    }
+  }
+  callback();
+}
+
+std::size_t Outbox::gather(iovec* parts, std::size_t capacity) {
+  std::size_t count = 0;
+  std::size_t skip = written_;
+  const auto add = [&](std::string_view bytes) {
+    const std::size_t skipped = std::min(skip, bytes.size());
+    skip -= skipped;
+    if (bytes.size() == skipped) return;
+    // sendmsg takes what it only reads as a pointer to non-const
+    parts[count++] = {const_cast<char*>(bytes.data()) + skipped, bytes.size() - skipped};
+  };
+  for (std::uint64_t n = front_; n != back_ && count + 2 <= capacity; ++n) {
+    const Slot& answer = slot(n);
+    if (!answer.ready) break;
+    add(answer.head);
+    add(answer.body.bytes());
+    if (answer.last) break;
+  }
+  return count;
+}
+
+void Outbox::take(std::size_t written, std::vector<Body>& released) {
+  written_ += written;
+  while (front_ != back_ && slot(front_).ready) {
+    Slot& answer = slot(front_);
+    const std::size_t size = answer.head.size() + answer.body.bytes().size();
+    if (written_ < size) return;
+    written_ -= size;
+    if (answer.body.is_shared()) released.push_back(std::move(answer.body));
+    answer.body = Body();
+    answer.ready = false;
+    ++front_;
+    if (!answer.last) continue;
+    finished_ = true;
+    since_ = Clock::now();
+    ::shutdown(descriptor_, SHUT_WR);
+    leave_gate();
+    return;
+  }
+}
+
+void Outbox::flush(std::vector<Body>& released) {
+  while (!finished_) {
+    std::array<iovec, kParts> parts;
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = gather(parts.data(), parts.size());
+    if (message.msg_iovlen == 0) break;
+    const ssize_t written = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (written >= 0) {
+      take(static_cast<std::size_t>(written), released);
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      writing_ = true;
+      since_ = Clock::now();
+      wake();
+      return;
+    } else if (errno != EINTR) {
+      ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+      return;
+    }
+  }
+  if (front_ == back_ && !finished_) since_ = Clock::now();
+  if (reading_paused_ && (finished_ || back_ - front_ <= pipelined_ / 2)) {
+    reading_paused_ = false;
+    wake();
+  }
+}
+
+bool Outbox::full() {
+  const std::lock_guard lock(mutex_);
+  reading_paused_ = !gone_ && !finished_ && back_ - front_ >= pipelined_;
+  return reading_paused_;
+}
+
+Outbox::State Outbox::state() {
+  const std::lock_guard lock(mutex_);
+  return {static_cast<std::size_t>(back_ - front_), writing_, finished_, since_};
+}
+
+void Outbox::write_more() {
+  std::vector<Body> released;
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  writing_ = false;
+  flush(released);
+}
+
+void Outbox::leave_gate() {
+  if (std::exchange(at_gate_, false)) gate_.leave();
+}
+
+void Outbox::abandon() {
+  std::vector<Slot> slots;
+  {
+    const std::lock_guard lock(mutex_);
+    if (gone_) return;
+    gone_.store(true, std::memory_order_release);
+    slots.swap(ring_);
+    descriptor_ = -1;
+    leave_gate();
+  }
+  for (Slot& answer : slots)
+    if (answer.abandoned) answer.abandoned();
+}
+
+}  // namespace penstock::http

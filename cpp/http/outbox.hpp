@@ -1,0 +1,107 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <penstock/ref.hpp>
+
+#include <http/message.hpp>
+
+struct iovec;
+
+namespace penstock::http {
+
+/// Counts the connections that may still have something to answer, and lets a drain wait for none.
+class Gate;
+
+/// The answering half of a connection: the answers in the order of their requests, and the socket's
+/// descriptor to write them to. It outlives the socket for as long as a Reply refers to it.
+///
+/// `send`, `abandoned` and `on_abandoned` may be called from any thread, the rest from the thread
+/// that runs the connection's loop. The mutex is a leaf: callbacks run and bodies are released
+/// outside it.
+class Outbox : public RefCounted {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// How a request wants to be answered.
+  struct Terms {
+    bool keep_alive = true;
+    bool http10 = false;
+    bool head_only = false;
+  };
+
+  void send(std::uint64_t number, Response&& response);
+  bool abandoned() const noexcept { return gone_.load(std::memory_order_acquire); }
+  void on_abandoned(std::uint64_t number, std::function<void()>&& callback);
+
+ protected:
+  /// What the timer needs to know.
+  struct State {
+    std::size_t unanswered = 0;
+    bool writing = false;    ///< the socket is full
+    bool finished = false;   ///< the last answer is out
+    Clock::time_point since; ///< when this began
+  };
+
+  Outbox(Gate& gate, const std::atomic<bool>& draining, int descriptor, std::size_t pipelined);
+
+  /// Makes room for an answer; requests are numbered as they come. Nothing if the last answer is out.
+  std::optional<std::uint64_t> expect_answer(Terms terms);
+  /// Lets the client know, in its turn, that it should send the body it announced.
+  void send_continue();
+  /// True if so many requests wait that no more should be read; `wake` will be called.
+  bool full();
+  State state();
+  /// Writes on after the socket had been full.
+  void write_more();
+  /// The client has gone away or the server stops. Nothing is written from now on; those who wait are told.
+  void abandon();
+
+  /// Something is to be done by the loop: write on, read on or close. Called under the mutex on any thread.
+  virtual void wake() = 0;
+
+ private:
+  struct Slot {
+    std::string head;  ///< status line and headers; keeps its memory for the next answer
+    Body body;
+    std::function<void()> abandoned;
+    Terms terms;
+    bool ready = false;
+    bool last = false;
+    bool interim = false;
+  };
+
+  Slot& slot(std::uint64_t number) noexcept { return ring_[number & (ring_.size() - 1)]; }
+  std::uint64_t add_slot();
+  void flush(std::vector<Body>& released);
+  std::size_t gather(iovec* parts, std::size_t capacity);
+  void take(std::size_t written, std::vector<Body>& released);
+  void leave_gate();
+
+  Gate& gate_;
+  const std::atomic<bool>& draining_;
+  const std::size_t pipelined_;
+  std::atomic<bool> gone_{false};
+
+  std::mutex mutex_;  ///< guards all that follows
+  int descriptor_;
+  std::vector<Slot> ring_;        ///< a power of two of them
+  std::uint64_t front_ = 0;       ///< number of the oldest answer that is not written
+  std::uint64_t back_ = 0;        ///< number of the next request
+  std::size_t written_ = 0;       ///< bytes of the oldest answer that are out
+  Clock::time_point since_;
+  bool writing_ = false;
+  bool finished_ = false;
+  bool reading_paused_ = false;
+  bool at_gate_ = true;
+};
+
+}  // namespace penstock::http

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include <penstock/ref.hpp>
+
+#include <http/message.hpp>
+
+namespace penstock::http {
+
+class Outbox;
+
+/// The right to answer one request. May be used and dropped on any thread, also after the client
+/// has gone away or the server has stopped: then nothing happens. Dropped unsent it answers 500.
+class Reply {
+ public:
+  Reply() noexcept = default;
+  Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept : outbox_(std::move(outbox)), number_(number) {}
+  Reply(Reply&& other) noexcept = default;
+  Reply& operator=(Reply&& other) noexcept;
+  ~Reply();
+
+  /// Answers. Writes at once, without waiting, as far as the socket takes it and earlier requests
+  /// of the connection are answered. Works once.
+  void send(Response&& response);
+
+  /// True once the client has gone away, so that nobody will read an answer.
+  [[nodiscard]] bool abandoned() const noexcept;
+
+  /// Sets what is called, once, on an I/O thread, if the client goes away before the answer is
+  /// sent; at once, here, if it has gone already. `callback` may still be running when `send`
+  /// on another thread returns.
+  void on_abandoned(std::function<void()> callback);
+
+  explicit operator bool() const noexcept { return static_cast<bool>(outbox_); }
+
+ private:
+  Ref<Outbox> outbox_;
+  std::uint64_t number_ = 0;
+};
+
+}  // namespace penstock::http

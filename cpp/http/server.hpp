@@ -1,0 +1,56 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <http/application.hpp>
+#include <http/limits.hpp>
+
+namespace penstock::http {
+
+/// Where to listen and what to allow.
+struct Options {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;  ///< 0: any that is free
+  std::size_t io_threads = 2;
+  Limits limits;
+};
+
+/// An HTTP/1.1 server: `listen`, `start`, ..., `drain`, `stop`. The application must outlive it.
+/// All calls are thread-safe; none may come from one of the server's own I/O threads, except
+/// `port` and `wake`.
+class Server {
+ public:
+  Server(Options options, Application& application);
+  ~Server();  ///< stops
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Binds the port. Throws std::system_error with a text that names the address.
+  void listen();
+  [[nodiscard]] std::uint16_t port() const noexcept;  ///< after listen()
+
+  void start();  ///< starts the I/O threads
+  void stop_accepting();
+  /// No new connections, the next answer of each is its last, idle ones are closed. Waits until
+  /// nothing is left to answer; false if the time is up before.
+  [[nodiscard]] bool drain(std::chrono::milliseconds at_most);
+  /// Ends everything now. Unanswered requests are abandoned. Waits for `after_poll` to return.
+  void stop();
+
+  [[nodiscard]] std::size_t loops() const noexcept;
+  /// Reads and works for a loop in place of its thread while that is busy in `after_poll`. Returns
+  /// when its thread is back or the time is up; false if the thread was at its loop all along.
+  bool assist(std::size_t loop, std::chrono::milliseconds at_most);
+  /// Makes the loop's thread call `after_poll` soon.
+  void wake(std::size_t loop);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock::http
