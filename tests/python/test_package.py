@@ -30,3 +30,13 @@ def test_importing_the_package_loads_no_engine_and_no_extra(run_python):
     heavy = {"penstock._core", "pandas", "storey", "sklearn", "confluent_kafka", "opentelemetry", "graphviz"}
     loaded = run_python(f"import sys, penstock; print(*sorted({heavy!r} & set(sys.modules)))").stdout.split()
     assert loaded == []
+
+
+def test_building_a_graph_loads_no_engine(run_python):
+    run_python(
+        "import sys, penstock\n"
+        "graph = penstock.new_function('f').set_topology('flow', engine='async')\n"
+        "graph.to(name='twice', handler=lambda x: 2 * x).respond()\n"
+        "graph.to_dict()\n"
+        "assert 'penstock._core' not in sys.modules"
+    )
