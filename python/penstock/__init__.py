@@ -1,0 +1,74 @@
+"""penstock serves event graphs written in Python from a compiled core.
+
+Importing it is cheap: the core, NumPy and the classes load when they are first used.
+
+Examples
+--------
+>>> import penstock
+>>> fn = penstock.new_function("double")
+>>> _ = fn.set_topology("flow").to(handler=lambda body: 2 * body, name="double").respond()
+>>> with fn.to_mock_server() as server:
+...     server.test(body=21)
+42
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock._version import __version__
+
+if TYPE_CHECKING:
+    from penstock import errors, serving
+    from penstock.context import GraphContext
+    from penstock.event import Event, MockEvent, Response
+    from penstock.function import ServingFunction, new_function
+    from penstock.models import V2ModelServer
+    from penstock.routers import ModelRouter, VotingEnsemble
+    from penstock.server import GraphServer, create_graph_server
+
+_HOMES = {
+    "Event": "penstock.event",
+    "GraphContext": "penstock.context",
+    "GraphServer": "penstock.server",
+    "MockEvent": "penstock.event",
+    "ModelRouter": "penstock.routers",
+    "Response": "penstock.event",
+    "ServingFunction": "penstock.function",
+    "V2ModelServer": "penstock.models",
+    "VotingEnsemble": "penstock.routers",
+    "create_graph_server": "penstock.server",
+    "new_function": "penstock.function",
+}
+_MODULES = ("errors", "serving")
+
+__all__ = [
+    "Event",
+    "GraphContext",
+    "GraphServer",
+    "MockEvent",
+    "ModelRouter",
+    "Response",
+    "ServingFunction",
+    "V2ModelServer",
+    "VotingEnsemble",
+    "__version__",
+    "create_graph_server",
+    "errors",
+    "new_function",
+    "serving",
+]
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"penstock.{name}")
+    raise AttributeError(f"module 'penstock' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

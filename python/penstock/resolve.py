@@ -1,0 +1,283 @@
+"""From names to objects: classes, handlers and expressions that a graph mentions as text.
+
+A name is looked up in the namespaces given, in order (the caller's module is the last of them), and then as a
+dotted path. Names of MLRun and of penstock mean the penstock class.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import CodeType, ModuleType
+from typing import Any
+
+from penstock.errors import GraphError, NameNotFound, StepNotReady
+
+_OWN_PREFIXES = ("mlrun.", "penstock.")
+Namespace = Mapping[str, Any]
+
+
+def namespaces_of(*given: Any) -> list[Namespace]:
+    """Turn modules, dicts, objects and lists of them into the dicts to look names up in.
+
+    Examples
+    --------
+    >>> [sorted(names) for names in namespaces_of({"a": 1}, None, [{"b": 2}])]
+    [['a'], ['b']]
+    """
+    found: list[Namespace] = []
+    for item in given:
+        if item is None:
+            continue
+        if isinstance(item, (list, tuple)):
+            found.extend(namespaces_of(*item))
+        elif isinstance(item, Mapping):
+            found.append(item)
+        else:
+            found.append(vars(item))
+    return found
+
+
+def is_expression(text: object) -> bool:
+    """Tell whether a handler is an expression: text in parentheses, such as ``"(event + 1)"``."""
+    return isinstance(text, str) and text.startswith("(") and text.endswith(")")
+
+
+@functools.lru_cache(maxsize=1024)
+def compile_expression(text: str) -> CodeType:
+    """Compile an expression over `event`, once for each text.
+
+    Raises
+    ------
+    GraphError
+        It is not a Python expression.
+    """
+    try:
+        return compile(f"lambda event: {text}", f"<expression {text}>", "eval")
+    except SyntaxError as error:
+        raise GraphError(f"the expression {text} is not valid Python: {error.msg}") from None
+
+
+def expression(text: str) -> Callable[[Any], Any]:
+    """Make the function of an expression.
+
+    Examples
+    --------
+    >>> expression("(event + 1)")(2)
+    3
+    """
+    made: Callable[[Any], Any] = eval(compile_expression(text), {})  # noqa: S307  # written by the graph's author
+    return made
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names are near one that is not known, or which there are if there are few.
+
+    Examples
+    --------
+    >>> nearest("Ecko", ["Echo", "Other"])
+    "; did you mean 'Echo'?"
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if not close:
+        lower = {candidate.lower(): candidate for candidate in names}
+        close = [lower[near] for near in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
+    if close:
+        return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in close) + "?"
+    return ""
+
+
+def qualified_name(item: Any) -> str:
+    """Name a class or function so that it can be found again; names of the main script stay short.
+
+    Examples
+    --------
+    >>> import json
+    >>> qualified_name(json.dumps)
+    'json.dumps'
+    """
+    module = getattr(item, "__module__", None)
+    name = getattr(item, "__qualname__", None) or getattr(item, "__name__", None) or type(item).__qualname__
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+class Resolver:
+    """Looks names up, in this order: the namespaces, penstock's own classes, a dotted path."""
+
+    def __init__(self, *namespaces: Any) -> None:
+        self._namespaces = namespaces_of(*namespaces)
+
+    def find(self, name: str, *, what: str = "class") -> Any:
+        """Return the object of that name.
+
+        Raises
+        ------
+        NameNotFound
+            There is none; the text has the nearest names.
+
+        Examples
+        --------
+        >>> Resolver().find("json.dumps", what="handler")([1])
+        '[1]'
+        """
+        for names in self._namespaces:
+            if name in names:
+                return names[name]
+        for prefix in _OWN_PREFIXES:
+            if name.startswith(prefix):
+                return self._own(name, what)
+        if "." not in name:
+            own = _own_class(name)
+            if own is not None:
+                return own
+            if what == "handler" and hasattr(builtins, name):
+                return getattr(builtins, name)
+            raise NameNotFound(f"there is no {what} '{name}'{nearest(name, self._known())}")
+        first, _, rest = name.partition(".")
+        for names in self._namespaces:
+            if first in names:
+                return _attribute(names[first], rest, name, what)
+        return _import(name, what)
+
+    def function(self, target: Any, *, what: str = "handler") -> Callable[..., Any]:
+        """Return the function that a handler or a class argument such as `_fn` stands for."""
+        if isinstance(target, str):
+            found = expression(target) if is_expression(target) else self.find(target, what=what)
+        else:
+            found = target
+        if not callable(found):
+            raise GraphError(f"the {what} {target!r} is not a function, it is of type {type(found).__name__}")
+        return found  # type: ignore[no-any-return]  # a callable of any signature
+
+    def class_args(self, class_args: Mapping[str, Any]) -> dict[str, Any]:
+        """Resolve the arguments whose names start with "_": they are functions, and lose the underscore."""
+        resolved: dict[str, Any] = {}
+        for key, value in class_args.items():
+            if key.startswith("_") and not key.startswith("__"):
+                resolved[key[1:]] = self.function(value, what=f"function for {key}")
+            else:
+                resolved[key] = value
+        return resolved
+
+    def _own(self, name: str, what: str) -> Any:
+        own = _own_class(name.rpartition(".")[2])
+        if own is not None:
+            return own
+        import penstock.serving
+
+        raise NameNotFound(
+            f"there is no {what} '{name}' in penstock.serving{nearest(name.rpartition('.')[2], penstock.serving.__all__)}"
+        )
+
+    def _known(self) -> list[str]:
+        import penstock.serving
+
+        known = [key for names in self._namespaces for key, value in names.items() if callable(value)]
+        return [key for key in known if not key.startswith("_")] + list(penstock.serving.__all__)
+
+
+def _own_class(name: str) -> Any:
+    import penstock.serving
+
+    return getattr(penstock.serving, name) if name in penstock.serving.__all__ else None
+
+
+def _attribute(start: Any, path: str, name: str, what: str) -> Any:
+    found = start
+    for part in path.split("."):
+        if not hasattr(found, part):
+            owner = getattr(found, "__name__", type(found).__name__)
+            raise NameNotFound(f"there is no {what} '{name}': '{owner}' has no '{part}'{nearest(part, dir(found))}")
+        found = getattr(found, part)
+    return found
+
+
+def _import(name: str, what: str) -> Any:
+    parts = name.split(".")
+    module: ModuleType | None = None
+    used = 0
+    for used in range(1, len(parts)):
+        path = ".".join(parts[:used])
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (path == error.name or path.startswith(error.name + ".")):
+                raise NameNotFound(f"{what} '{name}': '{path}' needs the module '{error.name}', which is missing") from error
+            used -= 1
+            break
+    if module is None:
+        raise NameNotFound(f"there is no {what} '{name}': no module '{parts[0]}'")
+    return _attribute(module, ".".join(parts[used:]), name, what)
+
+
+def signature_of(target: Any) -> inspect.Signature | None:
+    """Return a signature, or None for what has none (functions written in C)."""
+    try:
+        return inspect.signature(target)
+    except (TypeError, ValueError):
+        return None
+
+
+def with_context(function: Callable[..., Any], context: Any) -> Callable[..., Any]:
+    """Give a function its `context`, if it has a parameter of that name.
+
+    Examples
+    --------
+    >>> with_context(lambda body, context: (body, context), "the context")(1)
+    (1, 'the context')
+    """
+    signature = signature_of(function)
+    if signature is None or "context" not in signature.parameters:
+        return function
+    if next(iter(signature.parameters)) == "context":
+        return functools.partial(function, context)
+    return functools.partial(function, context=context)
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether calling this gives a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.iscoroutinefunction(function):
+        return True
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # the method itself is wanted
+    return not inspect.isfunction(function) and not inspect.ismethod(function) and inspect.iscoroutinefunction(call)
+
+
+def make_object(class_object: Any, class_args: Mapping[str, Any], extras: Mapping[str, Any], step: str) -> Any:
+    """Make a step's object; of `extras` (context, name, ...) it gets what its constructor takes.
+
+    Raises
+    ------
+    StepNotReady
+        The arguments don't fit, or the constructor failed; the text names the step and both.
+    """
+    signature = signature_of(class_object)
+    arguments = dict(class_args)
+    if signature is not None:
+        parameters = signature.parameters
+        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+        for key, value in extras.items():
+            if (takes_all or key in parameters) and (value is not None or key in parameters):
+                arguments.setdefault(key, value)
+        if not takes_all:
+            for key in class_args:
+                if key not in parameters:
+                    raise StepNotReady(
+                        f"step '{step}': {class_object.__name__} takes no argument '{key}'"
+                        f"{nearest(key, set(parameters) - set(extras))}"
+                    )
+    try:
+        return class_object(**arguments)
+    except GraphError:
+        raise
+    except Exception as error:
+        shown = ", ".join(f"{key}={value!r:.60}" for key, value in class_args.items())
+        raise StepNotReady(
+            f"step '{step}': {class_object.__name__}({shown}) failed: {type(error).__name__}: {error}"
+        ) from error

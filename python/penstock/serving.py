@@ -1,0 +1,44 @@
+"""The classes to use in graphs and to subclass, under the names that users of MLRun know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.context import GraphContext
+    from penstock.event import Event, MockEvent, Response
+    from penstock.models import V2ModelServer
+    from penstock.routers import ModelRouter, VotingEnsemble
+    from penstock.server import GraphServer, create_graph_server
+
+_HOMES = {
+    "Event": "penstock.event",
+    "GraphContext": "penstock.context",
+    "GraphServer": "penstock.server",
+    "MockEvent": "penstock.event",
+    "ModelRouter": "penstock.routers",
+    "Response": "penstock.event",
+    "V2ModelServer": "penstock.models",
+    "VotingEnsemble": "penstock.routers",
+    "create_graph_server": "penstock.server",
+}
+
+__all__ = [
+    "Event",
+    "GraphContext",
+    "GraphServer",
+    "MockEvent",
+    "ModelRouter",
+    "Response",
+    "V2ModelServer",
+    "VotingEnsemble",
+    "create_graph_server",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'penstock.serving' has no attribute '{name}'")

@@ -1,0 +1,137 @@
+"""Steps as data: what a graph says about each step, and how that is written down.
+
+Nothing here knows the engine. `penstock.graph` has the classes that people call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from penstock.errors import GraphError
+from penstock.resolve import compile_expression, is_expression, qualified_name
+
+
+@dataclasses.dataclass
+class Options:
+    """The engine's options of a step; None where the engine's default holds. Times are seconds."""
+
+    max_batch_size: int = 1
+    max_delay: float = 0.0
+    concurrency: int | None = None
+    capacity: int | None = None
+    timeout: float | None = None
+    copy: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what differs from the defaults."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+def whole(step: str, option: str, value: Any, least: int = 1) -> int:
+    """Check a number of events or calls."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise GraphError(f"step '{step}': {option} is a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def seconds(step: str, option: str, value: Any, *, above_zero: bool) -> float:
+    """Check a time in seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or (above_zero and value == 0):
+        raise GraphError(f"step '{step}': {option} is a number of seconds, not {value!r}")
+    return float(value)
+
+
+@dataclasses.dataclass
+class Target:
+    """What a step runs: names, and beside them the objects if objects were given."""
+
+    class_name: str = ""
+    handler: str = ""
+    class_object: Any = None  # a class, or an instance of one
+    handler_object: Any = None
+
+    @classmethod
+    def of(cls, class_name: Any, handler: Any) -> Target:
+        """Read the two arguments of `to` and `add_step`.
+
+        Raises
+        ------
+        GraphError
+            Neither is given, an expression is not valid Python, or the class is none.
+
+        Examples
+        --------
+        >>> Target.of("my.Echo", None).default_name
+        'Echo'
+        """
+        class_name = None if isinstance(class_name, str) and not class_name else class_name
+        handler = None if isinstance(handler, str) and not handler else handler
+        if class_name is None and handler is None:
+            raise GraphError("class_name or handler must be provided")
+        target = cls()
+        if handler is None and class_name is not None and _is_function(class_name):
+            class_name, handler = None, class_name
+        if isinstance(class_name, str):
+            target.class_name = class_name
+        elif class_name is not None:
+            target.class_object = class_name
+            target.class_name = qualified_name(class_name if inspect.isclass(class_name) else type(class_name))
+        if isinstance(handler, str):
+            target.handler = handler
+            if is_expression(handler):
+                compile_expression(handler)
+        elif handler is not None:
+            if not callable(handler):
+                raise GraphError(f"handler={handler!r} is not a function, it is of type {type(handler).__name__}")
+            target.handler_object = handler
+            target.handler = qualified_name(handler)
+        return target
+
+    @property
+    def default_name(self) -> str:
+        """The name of a step that was given none; "" for expressions and lambdas, which have none."""
+        text = self.class_name or self.handler
+        if is_expression(text) or text.endswith("<lambda>"):
+            return ""
+        return text.rpartition(".")[2]
+
+
+def _is_function(item: Any) -> bool:
+    """Tell functions (and expressions) from classes and from objects with a method for events."""
+    if isinstance(item, str):
+        return is_expression(item)
+    if inspect.isclass(item):
+        return False
+    return inspect.isroutine(item) or (callable(item) and not hasattr(item, "do") and not hasattr(item, "do_event"))
+
+
+def check_args(step: str, class_args: dict[str, Any]) -> None:
+    """Check the expressions among the arguments that are functions ("_fn")."""
+    for key, value in class_args.items():
+        if key.startswith("_") and is_expression(value):
+            try:
+                compile_expression(value)
+            except GraphError as error:
+                raise GraphError(f"step '{step}': {error}") from None
+
+
+def plain(value: Any) -> Any:
+    """Write a value of class_args down: functions and classes become their names."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if callable(value):
+        return qualified_name(value)
+    return value
+
+
+def without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing, as MLRun does."""
+    return {key: value for key, value in fields.items() if value is not None and value not in ("", [], {}, False)}
