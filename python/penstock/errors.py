@@ -93,6 +93,12 @@ class ModelNotFound(BadRequest):
     status_code = 404
 
 
+class PathNotFound(BadRequest):
+    """Nothing is served at that path."""
+
+    status_code = 404
+
+
 class MLRunBaseError(PenstockError):
     """The base of the errors with MLRun's names."""
 

@@ -1,0 +1,50 @@
+"""The command line: `penstock serve TARGET`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from penstock import __version__
+from penstock.errors import PenstockError
+from penstock.targets import TargetError, load_target
+
+_EXAMPLES = """\b
+TARGET is file.py[:name] or package.module[:name]; without a name it is fn,
+else the only serving function in the module.
+
+\b
+Examples:
+  penstock serve iris.py
+  penstock serve iris.py:fn --port 9000
+  penstock serve my.package.graphs:fraud --host 0.0.0.0
+"""
+
+
+@click.group(help="Serve event graphs written in Python from a compiled core.")
+@click.version_option(__version__, prog_name="penstock")
+def main() -> None:
+    """Read the command line."""
+
+
+@main.command(help=f"Serve a function over HTTP until SIGTERM or SIGINT.\n\n{_EXAMPLES}")
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Threads that handlers may block."
+)
+@click.option("--function", "current_function", default=None, help="Run this child function alone.")
+def serve(target: str, host: str, port: int, workers: int, current_function: str | None) -> None:
+    """Load a target and serve it."""
+    try:
+        function, module = load_target(target)
+        function.serve(host, port, workers=workers, namespace=module, current_function=current_function)
+    except TargetError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    except PenstockError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,241 @@
+"""From the spec to the core's plan: names are resolved, objects made, edges handed over."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from penstock.checks import EMPTY, Shape, check_routes
+from penstock.errors import GraphError
+from penstock.graph import RootFlowStep
+from penstock.handlers import Loaded, load_step
+from penstock.models import V2ModelServer
+from penstock.resolve import Resolver
+from penstock.routers import ModelRouter, Route, VotingEnsemble
+from penstock.steps import BaseStep, RouterStep, TaskStep
+
+if TYPE_CHECKING:
+    from penstock._core import Plan
+
+_CAPACITY = 1024
+_DEFAULT_ROUTER = "penstock.serving.ModelRouter"
+_OWN_ROUTING = (ModelRouter.do_event, VotingEnsemble.do_event)
+
+
+@dataclasses.dataclass
+class Compiled:
+    """A plan that the core can run, and what a server has to know about it.
+
+    Attributes
+    ----------
+    plan : Plan
+        The core's plan.
+    responds : bool
+        Whether callers get an answer; else events are only taken.
+    models : dict of str to V2ModelServer
+        The models, by the names that requests call them.
+    routers : list
+        The routers' objects.
+    """
+
+    plan: Plan
+    responds: bool
+    models: dict[str, V2ModelServer]
+    routers: list[Any]
+
+
+@dataclasses.dataclass
+class _Place:
+    """A step of the spec among the steps of the plan."""
+
+    entry: int
+    exits: list[int]
+    inner: list[int]  # those whose failures are failures of the step
+
+
+def check_graph(graph: Any) -> None:
+    """Check all that needs neither names nor a run.
+
+    Raises
+    ------
+    GraphError
+        What is wrong.
+
+    Examples
+    --------
+    >>> from penstock.graph import RootFlowStep
+    >>> check_graph(RootFlowStep())
+    Traceback (most recent call last):
+        ...
+    penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
+    """
+    if graph is None:
+        raise GraphError(EMPTY)
+    if isinstance(graph, RouterStep):
+        check_routes(graph, graph.name)
+    else:
+        Shape(graph)
+
+
+def compile_graph(graph: RootFlowStep | RouterStep | None, context: Any, resolver: Resolver) -> Compiled:
+    """Check a graph, make its objects, and build its plan.
+
+    Raises
+    ------
+    GraphError
+        Whatever is wrong with the graph, at the first thing that is.
+    """
+    check_graph(graph)
+    builder = _Builder(context, resolver)
+    if isinstance(graph, RouterStep):
+        return builder.router_topology(graph)
+    assert graph is not None  # check_graph has refused it
+    return builder.flow_topology(graph)
+
+
+class _Builder:
+    def __init__(self, context: Any, resolver: Resolver) -> None:
+        from penstock._core import PlanBuilder
+
+        self._core = PlanBuilder()
+        self._context = context
+        self._resolver = resolver
+        self._models: dict[str, V2ModelServer] = {}
+        self._routers: list[Any] = []
+
+    def router_topology(self, graph: RouterStep) -> Compiled:
+        place = self._router(graph, graph.name, answers=True)
+        self._core.entry(place.entry)
+        return Compiled(self._finish(), True, self._models, self._routers)
+
+    def flow_topology(self, graph: RootFlowStep) -> Compiled:
+        shape = Shape(graph)
+        answering = shape.answering()
+        places: dict[str, _Place] = {}
+        for name, step in graph.steps.items():
+            places[name] = self._step(step, name, answers=name in answering, may_answer=bool(answering))
+        for name, place in places.items():
+            for follower in shape.followers[name]:
+                for leaving in place.exits:
+                    self._core.connect(leaving, places[follower].entry)
+            handler = shape.handler_of(name)
+            if handler is not None:
+                for failing in place.inner:
+                    self._core.on_error(failing, places[handler].entry)
+        for name in shape.entries:
+            self._core.entry(places[name].entry)
+        return Compiled(self._finish(), shape.responder is not None, self._models, self._routers)
+
+    def _finish(self) -> Plan:
+        try:
+            return self._core.compile()
+        except GraphError:
+            raise
+        except ValueError as error:
+            raise GraphError(str(error)) from error
+
+    def _step(self, step: BaseStep, name: str, *, answers: bool, may_answer: bool) -> _Place:
+        if isinstance(step, RouterStep):
+            return self._router(step, name, answers=answers, may_answer=may_answer)
+        if isinstance(step, TaskStep):
+            loaded = load_step(step, name, self._context, self._resolver)
+            if isinstance(loaded.object, V2ModelServer):
+                self._models.setdefault(name, loaded.object)
+            index = self._task(step, name, loaded, answers=answers)
+        else:
+            index = self._add(step, name, "pass", responder=answers)
+        return _Place(index, [index], [index])
+
+    def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
+        options = step.options
+        if options.max_batch_size > 1 and (loaded.kind not in ("map", "model") or (loaded.kind == "map" and loaded.full_event)):
+            what = f"{step.class_name}" if loaded.kind != "map" else "a step with full_event or do_event"
+            raise GraphError(f"step '{name}': {what} takes one event at a time, so it cannot have .batch()")
+        paths: dict[str, Any] = {}
+        if loaded.kind != "model" and not loaded.full_event:
+            paths = {"input_path": step.input_path, "result_path": step.result_path}
+        return self._add(
+            step, name, loaded.kind, loaded.target, concurrency=loaded.concurrency, responder=answers,
+            full_event=loaded.full_event and loaded.kind != "model", **paths,
+        )
+
+    def _add(self, step: BaseStep, name: str, kind: str, target: Any = None, *, concurrency: int = 1, **more: Any) -> int:
+        options = step.options
+        capacity = options.capacity or max(_CAPACITY, options.max_batch_size)
+        if capacity < options.max_batch_size:
+            raise GraphError(
+                f"step '{name}': its queue holds {capacity} events, so a batch of {options.max_batch_size} could never fill"
+            )
+        try:
+            return self._core.add_step(
+                name, kind, target, concurrency=options.concurrency or concurrency, capacity=capacity,
+                batch_size=options.max_batch_size, batch_delay=options.max_delay, timeout=options.timeout or 0.0,
+                copy=options.copy, **more,
+            )
+        except GraphError:
+            raise
+        except ValueError as error:
+            raise GraphError(f"step '{name}': {error}") from error
+
+    def _router(self, step: RouterStep, name: str, *, answers: bool, may_answer: bool = True) -> _Place:
+        prefix = f"{name}/" if name else ""
+        loaded: dict[str, Loaded] = {}
+        routes: dict[str, Route] = {}
+        for key, route in step.routes.items():
+            made = load_step(route, prefix + key, self._context, self._resolver)
+            loaded[key] = made
+            handler = made.target.do_event if made.kind == "model" else made.target
+            routes[key] = Route(key, prefix + key, made.object, handler, full_event=made.full_event)
+            if isinstance(made.object, V2ModelServer):
+                self._models[key] = made.object
+        router = self._router_object(step, name, routes)
+        self._routers.append(router)
+        name = name or getattr(router, "name", None) or type(router).__name__
+        if not isinstance(router, ModelRouter) or type(router).do_event not in _OWN_ROUTING:
+            index = self._add(step, name, "map", router.do_event, full_event=True, responder=answers)
+            return _Place(index, [index], [index])
+        indexes = [
+            self._task(route, prefix + key, loaded[key], answers=answers and not (isinstance(router, VotingEnsemble) or router.leaves))
+            for key, route in step.routes.items()
+        ]
+        if isinstance(router, VotingEnsemble):
+            return self._fan_out(step, name, router, indexes, answers=answers)
+        return self._choice(step, name, router, indexes, answers=answers, may_answer=may_answer)
+
+    def _router_object(self, step: RouterStep, name: str, routes: dict[str, Route]) -> Any:
+        target = step.target
+        if target.class_object is None and not step.class_name:
+            step = RouterStep(step.name, dataclasses.replace(target, class_name=_DEFAULT_ROUTER), step.class_args)
+        router = load_step(step, name or step.class_name.rpartition(".")[2], self._context, self._resolver, routes=routes).object
+        if isinstance(router, ModelRouter) and not router.routes:
+            router.adopt(routes)
+        if not callable(getattr(router, "do_event", None)):
+            raise GraphError(f"step '{name}': {type(router).__name__} is no router, it has no do_event")
+        return router
+
+    def _choice(
+        self, step: RouterStep, name: str, router: ModelRouter, indexes: list[int], *, answers: bool, may_answer: bool
+    ) -> _Place:
+        chooser = self._add(
+            step, name, "route", router.choose, prefix=router.url_prefix, table=None if router.leaves else router.table
+        )
+        own = self._core.add_step(f"{name}.self", "pass", responder=may_answer)
+        for index in indexes:
+            self._core.connect(chooser, index)
+        self._core.connect(chooser, own)
+        if not router.leaves:
+            return _Place(chooser, indexes, [chooser, *indexes])
+        leave = self._core.add_step(f"{name}.out", "map", router.leave, full_event=True, responder=answers)
+        for index in indexes:
+            self._core.connect(index, leave)
+        return _Place(chooser, [leave], [chooser, *indexes, leave])
+
+    def _fan_out(self, step: RouterStep, name: str, router: VotingEnsemble, indexes: list[int], *, answers: bool) -> _Place:
+        gather = self._core.add_step(f"{name}.out", "gather", router.gather, responder=answers)
+        scatter = self._add(step, name, "scatter", router.scatter, gather=gather)
+        own = self._core.add_step(f"{name}.self", "pass")
+        for index in [*indexes, own]:
+            self._core.connect(scatter, index)
+        for index in [*indexes, own]:
+            self._core.connect(index, gather)
+        return _Place(scatter, [gather], [scatter, gather])

@@ -1,0 +1,167 @@
+"""From a step of the spec to what the core calls for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from penstock.errors import GraphError, NameNotFound, PenstockError, StepNotReady
+from penstock.models import V2ModelServer
+from penstock.natives import native_kind
+from penstock.resolve import Resolver, is_async, make_object, nearest, qualified_name, signature_of, with_context
+from penstock.steps import TaskStep
+
+_ASYNC_CALLS = 64  # calls of an `async def` handler that may be in flight at once
+
+
+@dataclasses.dataclass
+class Loaded:
+    """What the core runs for a step, with the kind of step that runs it."""
+
+    kind: str
+    target: Any
+    full_event: bool = False
+    concurrency: int = 1
+    object: Any = None
+
+
+def load_step(step: TaskStep, name: str, context: Any, resolver: Resolver, **extras: Any) -> Loaded:
+    """Find and make what a step runs.
+
+    Parameters
+    ----------
+    step : TaskStep
+        The step; its name as the plan has it is `name`.
+    **extras
+        What else its class's constructor may take.
+
+    Raises
+    ------
+    GraphError
+        A name leads nowhere, an argument does not fit, or there is nothing to call; the text names the step.
+    """
+    try:
+        return _load(step, name, context, resolver, extras)
+    except PenstockError as error:
+        text = str(error)
+        if f"'{name}'" in text or f"'{step.name}'" in text:
+            raise
+        raise type(error)(f"step '{name}': {text}") from error.__cause__
+
+
+def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: dict[str, Any]) -> Loaded:
+    target = step.target
+    native = native_kind(step.class_name) if target.class_object is None else None
+    if native is not None:
+        return _native(step, native, context, resolver)
+    if target.class_object is None and not step.class_name:
+        return _of_function(step, target.handler_object or resolver.function(step.handler), context, resolver)
+    found = target.class_object if target.class_object is not None else resolver.find(step.class_name)
+    if inspect.isroutine(found) and not step.handler:
+        return _of_function(step, found, context, resolver)
+    made = _make(step, name, found, context, resolver, extras) if inspect.isclass(found) else _adopt(step, found, context)
+    _start(made, name)
+    return _of_object(step, made)
+
+
+def _native(step: TaskStep, kind: str, context: Any, resolver: Resolver) -> Loaded:
+    arguments = resolver.class_args(step.class_args)
+    full_event = bool(arguments.pop("full_event", False)) or step.full_event
+    function = arguments.pop("fn", None)
+    if function is None:
+        raise GraphError(f"{step.class_name} needs the argument _fn, a function or an expression")
+    if arguments:
+        known = {"_fn", "full_event"}
+        key = next(iter(arguments))
+        raise GraphError(f"{step.class_name} takes no argument '{key}'{nearest(key, known)}")
+    return _loaded(kind, with_context(resolver.function(function), context), full_event)
+
+
+def _of_function(step: TaskStep, function: Callable[..., Any], context: Any, resolver: Resolver) -> Loaded:
+    bound = with_context(function, context)
+    arguments = resolver.class_args(step.class_args)
+    if arguments:
+        signature = signature_of(bound)
+        if signature is not None:
+            try:
+                signature.bind_partial(**arguments)
+            except TypeError:
+                key = next((key for key in arguments if key not in signature.parameters), next(iter(arguments)))
+                raise GraphError(
+                    f"{qualified_name(function)} takes no argument '{key}'{nearest(key, signature.parameters)}"
+                ) from None
+        bound = functools.partial(bound, **arguments)
+    return _loaded("map", bound, step.full_event)
+
+
+def _make(
+    step: TaskStep, name: str, found: Any, context: Any, resolver: Resolver, extras: dict[str, Any]
+) -> Any:
+    offered = {
+        "context": context,
+        "name": step.name or None,
+        "input_path": step.input_path,
+        "result_path": step.result_path,
+        "full_event": step.full_event or None,
+        **extras,
+    }
+    return make_object(found, resolver.class_args(step.class_args), offered, name)
+
+
+def _adopt(step: TaskStep, made: Any, context: Any) -> Any:
+    """Take an object that was given ready-made."""
+    if isinstance(made, V2ModelServer):
+        made.name = step.name or made.name
+        made.version = made.name.partition(":")[2]
+        made.context = made.context or context
+        if step.input_path or step.result_path:
+            made.set_paths(step.input_path, step.result_path)
+    return made
+
+
+def _start(made: Any, name: str) -> None:
+    """Call `post_init`, where there is one: models load in it."""
+    post_init = getattr(made, "post_init", None)
+    if not callable(post_init):
+        return
+    signature = signature_of(post_init)
+    takes_mode = signature is not None and "mode" in signature.parameters
+    try:
+        post_init(mode="sync") if takes_mode else post_init()
+    except GraphError:
+        raise
+    except Exception as error:
+        raise StepNotReady(f"step '{name}': post_init failed: {type(error).__name__}: {error}") from error
+
+
+def _of_object(step: TaskStep, made: Any) -> Loaded:
+    kind = type(made).__name__
+    handler = step.target.handler_object
+    if handler is not None:
+        return _loaded("map", functools.partial(handler, made), step.full_event, made)
+    if step.handler:
+        method = getattr(made, step.handler, None)
+        if not callable(method):
+            methods = [name for name in dir(made) if not name.startswith("_") and callable(getattr(made, name))]
+            raise NameNotFound(
+                f"handler ({step.handler}) specified but doesnt exist in class {kind}{nearest(step.handler, methods)}"
+            )
+        return _loaded("map", method, step.full_event, made)
+    if isinstance(made, V2ModelServer):
+        if is_async(made.predict):
+            raise GraphError(f"{kind}.predict is an async function; a model's predict is a plain one")
+        return Loaded("model", made, full_event=True, object=made)
+    if callable(getattr(made, "do_event", None)):
+        return _loaded("map", made.do_event, True, made)
+    if callable(getattr(made, "do", None)):
+        return _loaded("map", made.do, step.full_event, made)
+    if callable(made):
+        return _loaded("map", made, step.full_event, made)
+    raise GraphError(f"class {kind} has no do, no do_event and no __call__; name its method with handler=")
+
+
+def _loaded(kind: str, target: Any, full_event: bool, made: Any = None) -> Loaded:
+    return Loaded(kind, target, full_event, _ASYNC_CALLS if is_async(target) else 1, made)

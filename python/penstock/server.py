@@ -1,0 +1,281 @@
+"""The graph server: a compiled graph that takes events, in a test or behind a wire."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from penstock.compile import Compiled, compile_graph
+from penstock.context import GraphContext
+from penstock.errors import PenstockError, StepError, describe, make_error
+from penstock.event import Response, decode_body, is_json
+from penstock.graph import RootFlowStep, graph_from_dict
+from penstock.resolve import Resolver
+from penstock.steps import RouterStep
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from penstock._core import Event
+    from penstock.engine import Engine
+
+_EVENT_ID = "mlrun-event-id"
+_EVENT_PATH = "mlrun-event-path"
+_DRAIN_SECONDS = 3600.0  # for wait_for_completion: longer than any graph that still moves
+
+
+class GraphServer:
+    """A graph that runs: `test` sends it an event, `wait_for_completion` lets it finish.
+
+    Use it in a `with` statement, or call `wait_for_completion` at the end.
+
+    Parameters
+    ----------
+    graph : RootFlowStep or RouterStep
+        The graph.
+    name : str
+        The function's name.
+    parameters : dict, optional
+        What ``context.get_param`` returns.
+    verbose : bool
+        Log at debug level.
+    current_function : str
+        The child function that runs here; "*" for all.
+    is_mock : bool
+        Whether this is a test.
+    default_content_type : str, optional
+        The content type of events that have none.
+
+    Examples
+    --------
+    >>> import penstock
+    >>> fn = penstock.new_function("add")
+    >>> _ = fn.set_topology("flow").to("(event + 1)").respond()
+    >>> with fn.to_mock_server() as server:
+    ...     server.test(body=5)
+    6
+    """
+
+    def __init__(
+        self,
+        graph: RootFlowStep | RouterStep | None = None,
+        *,
+        name: str = "",
+        parameters: dict[str, Any] | None = None,
+        verbose: bool = False,
+        current_function: str | None = None,
+        is_mock: bool = False,
+        default_content_type: str | None = None,
+    ) -> None:
+        self.graph = graph
+        self.name = name
+        self.default_content_type = default_content_type
+        self.compiled: Compiled | None = None
+        self._engine: Engine | None = None
+        self.context = GraphContext(
+            name=name,
+            parameters=parameters,
+            root=graph,
+            verbose=verbose,
+            current_function=current_function or "*",
+            is_mock=is_mock,
+            server=self,
+        )
+
+    def __enter__(self) -> GraphServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.wait_for_completion()
+        else:
+            self.close()
+
+    def init_states(self, context: GraphContext | None = None, namespace: Any = None) -> None:
+        """Check the graph, make its objects (models load) and its plan.
+
+        Parameters
+        ----------
+        context : GraphContext, optional
+            Another context for the steps.
+        namespace : module, dict, or a list of them, optional
+            Where class and handler names are looked up first.
+
+        Raises
+        ------
+        GraphError
+            The graph is wrong.
+        """
+        self.context = context or self.context
+        self.compiled = compile_graph(self.graph, self.context, Resolver(namespace))
+
+    def init_object(self, namespace: Any = None) -> None:
+        """Start the engine; names are looked up now if they were not before."""
+        if self.compiled is None:
+            self.init_states(None, namespace)
+        assert self.compiled is not None  # init_states has set it, or raised
+        from penstock.engine import Engine
+
+        self._engine = Engine(self.compiled.plan, self.name)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the graph; it is made at the first use."""
+        if self._engine is None:
+            self.init_object(sys.modules.get("__main__"))
+        assert self._engine is not None  # init_object has set it, or raised
+        return self._engine
+
+    def test(
+        self,
+        path: str = "/",
+        body: Any = None,
+        method: str = "",
+        headers: dict[str, str] | None = None,
+        content_type: str | None = None,
+        silent: bool = False,
+        get_body: bool = True,
+        event_id: str | None = None,
+        trigger: Any = None,
+        offset: Any = None,
+        time: datetime | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Send one event through the graph and return the answer.
+
+        Parameters
+        ----------
+        path : str
+            The event's path.
+        body : object, optional
+            The event's body; text and bytes are read as JSON if they are.
+        method : str
+            By default POST if there is a body, else GET.
+        headers : dict, optional
+            ``MLRUN-EVENT-ID`` and ``MLRUN-EVENT-PATH`` set the event's id and path.
+        content_type : str, optional
+            The body's type.
+        silent : bool
+            Return a failure as a `Response`, do not raise it.
+        get_body : bool
+            Return the body alone; else always a `Response`.
+        event_id, trigger, offset, time : optional
+            What else an event has.
+        timeout : float, optional
+            Seconds until the event fails with 504.
+
+        Returns
+        -------
+        object
+            The body that the responder gave; None if the event was filtered out; the event's id in a dict if
+            the graph has no responder.
+
+        Raises
+        ------
+        StepError
+            The event failed; the step is named, and the cause is the step's own exception.
+        GraphClosed
+            The graph was drained before.
+        """
+        from penstock.event import Event
+
+        try:
+            if headers:
+                named = {key.lower(): value for key, value in headers.items()}
+                event_id = named.get(_EVENT_ID, event_id)
+                path = named.get(_EVENT_PATH, path)
+                content_type = content_type or named.get("content-type")
+            content_type = content_type or self.default_content_type
+            if isinstance(body, (str, bytes)) and body and (not content_type or is_json(content_type)):
+                body = _decoded(body, content_type)
+            event = Event(
+                body,
+                content_type=content_type,
+                headers=headers,
+                method=method or ("GET" if _is_empty(body) else "POST"),
+                path=path,
+                event_id=event_id,
+                trigger=trigger,
+                offset=offset,
+                time=time,
+            )
+            answer = self.run(event, timeout=timeout)
+            if isinstance(answer, Response) and answer.status_code >= 300 and not silent:
+                raise StepError(_text(answer.body), status_code=answer.status_code)
+        except PenstockError as error:
+            if not silent:
+                raise
+            return _failed(error)
+        if get_body or isinstance(answer, Response):
+            return answer
+        return Response(body=answer, content_type="application/json" if isinstance(answer, (dict, list)) else "text/plain")
+
+    def run(self, event: Event, *, timeout: float | None = None) -> Any:
+        """Send an event through the graph; return the answer's body, or the event's id without a responder."""
+        engine = self._engine or self.engine
+        assert self.compiled is not None  # the engine has been made from it
+        if self.compiled.responds:
+            return engine.run(event, timeout)
+        engine.submit(event)
+        return {"id": event.id}
+
+    def wait_for_completion(self, timeout: float = _DRAIN_SECONDS) -> None:
+        """Wait until all events are settled, then close: a graph that was waited for takes no more events."""
+        self.engine.drain(timeout)
+        self.close()
+
+    def close(self) -> None:
+        """Close without waiting for events that are still under way."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+def create_graph_server(
+    parameters: dict[str, Any] | None = None,
+    load_mode: str | None = None,  # noqa: ARG001  # MLRun's argument; models load when the graph is made
+    graph: RootFlowStep | RouterStep | dict[str, Any] | None = None,
+    verbose: bool = False,
+    current_function: str | None = None,
+    **options: Any,
+) -> GraphServer:
+    """Make a server of a graph without a function around it.
+
+    Examples
+    --------
+    >>> from penstock.graph import RootFlowStep
+    >>> graph = RootFlowStep()
+    >>> _ = graph.to("(event * 2)").respond()
+    >>> with create_graph_server(graph=graph) as server:
+    ...     server.test(body=4)
+    8
+    """
+    if isinstance(graph, dict):
+        graph = graph_from_dict(graph)
+    return GraphServer(
+        graph, parameters=parameters, verbose=verbose, current_function=current_function, is_mock=True, **options
+    )
+
+
+def _decoded(body: str | bytes, content_type: str | None) -> Any:
+    try:
+        return decode_body(body, is_json(content_type))
+    except PenstockError as error:
+        status, kind, message = describe(error)
+        raise make_error("", status, kind, message, error) from error
+
+
+def _is_empty(body: Any) -> bool:
+    return body is None or (isinstance(body, (str, bytes, dict, list)) and not body)
+
+
+def _text(body: Any) -> str:
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+
+
+def _failed(error: PenstockError) -> Response:
+    reason = error.reason if isinstance(error, StepError) else str(error)
+    return Response(body=reason, status_code=error.status_code)

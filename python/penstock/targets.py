@@ -1,0 +1,91 @@
+"""From what the command line names to a function: a file or module, and which function in it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from types import ModuleType
+
+from penstock.errors import GraphError, PenstockError
+from penstock.function import ServingFunction
+from penstock.resolve import nearest
+
+
+class TargetError(PenstockError):
+    """There is no such file or module: the command was called wrongly."""
+
+
+def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
+    """Load ``file.py[:name]`` or ``package.module[:name]``; return the function and its module.
+
+    Raises
+    ------
+    TargetError
+        There is no such file or module.
+    GraphError
+        The module fails, or has no such function; the text lists those it has.
+    """
+    place, _, name = target.partition(":")
+    is_file = place.endswith(".py") or os.sep in place
+    try:
+        module = _load_file(place) if is_file else _load_module(place)
+    except PenstockError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = next(
+            (frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename.endswith(".py")), None
+        )
+        where = f" (line {frame.lineno} of {os.path.basename(frame.filename)})" if frame else ""
+        raise GraphError(f"{place} failed to load{where}: {type(error).__name__}: {error}") from error
+    return _pick(module, place, name), module
+
+
+def _load_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise TargetError(f"there is no file {path}")
+    name = os.path.splitext(os.path.basename(path))[0]
+    folder = os.path.dirname(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # so that the file can import what lies beside it
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise
+        raise TargetError(f"there is no module '{name}' (a file is given as {name}.py)") from error
+
+
+def _pick(module: ModuleType, place: str, name: str) -> ServingFunction:
+    functions = {key: value for key, value in vars(module).items() if isinstance(value, ServingFunction)}
+    if name:
+        if name not in functions:
+            has = f", it has {', '.join(functions)}" if functions else ", it has none"
+            raise GraphError(f"{place} has no serving function '{name}'{has}{nearest(name, functions)}")
+        return functions[name]
+    if "fn" in functions:
+        return functions["fn"]
+    different = {id(value): key for key, value in functions.items()}
+    if len(different) == 1:
+        return next(iter(functions.values()))
+    if not functions:
+        raise GraphError(f"{place} has no serving function; make one with penstock.new_function(...)")
+    raise GraphError(f"{place} has several serving functions, name one: {', '.join(f'{place}:{key}' for key in functions)}")

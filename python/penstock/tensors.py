@@ -1,0 +1,137 @@
+"""Tensors of the Open Inference Protocol in JSON, to NumPy arrays and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import BadRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = {
+    "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
+    "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object",
+}  # fmt: skip
+_DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
+_KEYS = ("name", "shape", "datatype")
+
+
+def is_tensor(item: object) -> bool:
+    """Tell whether this is a tensor of the protocol: a dict with name, shape and datatype."""
+    return isinstance(item, Mapping) and all(key in item for key in _KEYS)
+
+
+def are_tensors(inputs: object) -> bool:
+    """Tell whether a request is protocol-shaped: every input is a tensor.
+
+    Examples
+    --------
+    >>> are_tensors([[1, 2]]), are_tensors([{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}])
+    (False, True)
+    """
+    return isinstance(inputs, (list, tuple)) and bool(inputs) and all(is_tensor(item) for item in inputs)
+
+
+def to_array(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Make the array of a tensor, whose data may be nested or flat.
+
+    Raises
+    ------
+    BadRequest
+        The datatype is unknown, or the data does not fill the shape.
+
+    Examples
+    --------
+    >>> to_array({"name": "x", "shape": [2, 1], "datatype": "INT64", "data": [1, 2]}).tolist()
+    [[1], [2]]
+    """
+    import numpy as np
+
+    name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
+    if datatype not in DTYPES:
+        raise BadRequest(f"input '{name}': unknown datatype {datatype!r}, known are {', '.join(DTYPES)}")
+    if not isinstance(shape, (list, tuple)) or not all(type(size) is int and size >= 0 for size in shape):
+        raise BadRequest(f"input '{name}': shape is a list of whole numbers, not {shape!r}")
+    if "data" not in tensor:
+        raise BadRequest(f"input '{name}': there is no data")
+    data = tensor["data"]
+    try:
+        if datatype == "BYTES":
+            flat = np.array(_flatten(data), dtype=object)
+        elif isinstance(data, np.ndarray):
+            flat = data.astype(DTYPES[datatype], copy=False).reshape(-1)
+        else:
+            flat = np.array(_without_null(data, datatype), dtype=DTYPES[datatype]).reshape(-1)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRequest(f"input '{name}': the data is not {datatype}: {error}") from None
+    if flat.size != math.prod(shape):
+        raise BadRequest(f"input '{name}': shape {list(shape)} needs {math.prod(shape)} values, the data has {flat.size}")
+    return flat.reshape(shape)
+
+
+def to_arrays(inputs: Sequence[Mapping[str, Any]]) -> Any:
+    """Return what `predict` gets: the array of a single input, or a dict of name to array."""
+    if len(inputs) == 1:
+        return to_array(inputs[0])
+    arrays = {tensor["name"]: to_array(tensor) for tensor in inputs}
+    if len(arrays) != len(inputs):
+        raise BadRequest("two inputs have the same name")
+    return arrays
+
+
+def to_tensors(result: Any, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Write what `predict` returned as tensors: an array, rows, a dict of name to array, or tensors.
+
+    Examples
+    --------
+    >>> to_tensors([1.5, 2.5], ["score"])
+    [{'name': 'score', 'shape': [2], 'datatype': 'FP64', 'data': [1.5, 2.5]}]
+    """
+    import numpy as np
+
+    if isinstance(result, Mapping) and are_tensors(result.get("outputs")):
+        result = result["outputs"]
+    if are_tensors(result):
+        return [dict(tensor) for tensor in result]
+    arrays = result if isinstance(result, Mapping) else {names[0] if names else "output0": result}
+    return [_to_tensor(name, np.asarray(array)) for name, array in arrays.items()]
+
+
+def metadata_of(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Describe an array as model metadata: the first dimension is the rows, so it varies."""
+    shape = [-1, *array.shape[1:]] if array.ndim else []
+    return {"name": name, "datatype": _DATATYPES.get(array.dtype.name, "BYTES"), "shape": shape}
+
+
+def _to_tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    if array.dtype.name == "float16":  # JSON has no FP16
+        array = array.astype("float32")
+    datatype = _DATATYPES.get(array.dtype.name, "BYTES")
+    data = array.reshape(-1).tolist()
+    if datatype == "BYTES":
+        data = [item.decode("utf-8") if isinstance(item, bytes) else str(item) for item in data]
+    elif array.dtype.kind == "f" and not np.isfinite(array).all():
+        data = [item if math.isfinite(item) else None for item in data]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+
+
+def _flatten(data: Any) -> list[Any]:
+    if not isinstance(data, (list, tuple)) and not hasattr(data, "tolist"):
+        return [data]
+    items = data.tolist() if hasattr(data, "tolist") else data
+    return [leaf for item in items for leaf in _flatten(item)]
+
+
+def _without_null(data: Any, datatype: str) -> Any:
+    """Read null as NaN, where the datatype has one."""
+    if not datatype.startswith("FP"):
+        return data
+    if isinstance(data, (list, tuple)):
+        return [_without_null(item, datatype) if item is None or isinstance(item, (list, tuple)) else item for item in data]
+    return math.nan if data is None else data
