@@ -1,0 +1,65 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <optional>
+
+#include <penstock/event.hpp>
+
+namespace penstock {
+
+/// The FIFO in front of a step, and the tally of the step's activations.
+///
+/// `capacity` (events) is a high-water mark: it stops new work from starting, never work that is
+/// already running. `push` never blocks. An activation is claimed, then takes its batch, then ends;
+/// at most `concurrency` are under way. A batch of more than one is ready when it is full, when its
+/// first event has waited for `delay`, or at once if that is zero.
+/// Thread-safe. Its mutex is a leaf: no event is destroyed and nothing is called under it.
+class Channel {
+ public:
+  struct Policy {
+    std::size_t concurrency = 1;
+    std::size_t capacity = 1024;
+    std::size_t batch_size = 1;
+    Duration delay{};
+  };
+
+  explicit Channel(Policy policy) : policy_(policy) {}
+
+  /// `now` is needed only if the policy has a delay.
+  void push(Event&& event, TimePoint now);
+  /// Claims an activation if one may start; the caller must see that it does.
+  bool claim(TimePoint now);
+  /// Starts a claimed activation with at most `burst` events (the batch size, if that is more than 1).
+  void take(Batch& into, std::size_t burst);
+  /// Counts an activation of one event that the channel has not seen or that outlives its own.
+  void adopt();
+  /// An activation of `events` events has ended. True if the channel went below its mark.
+  bool end(std::size_t events);
+  /// From now on no batch waits for its delay.
+  void hurry();
+
+  /// When the waiting batch is due, if it waits for its delay only.
+  [[nodiscard]] std::optional<TimePoint> due() const;
+  /// Events waiting or being handled.
+  [[nodiscard]] std::size_t pending() const noexcept { return pending_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool full() const noexcept { return pending_.load() >= policy_.capacity; }
+  [[nodiscard]] std::size_t waiting() const;
+  /// The completion of the event that is next; null if there is none.
+  [[nodiscard]] const void* next_owner() const;
+
+ private:
+  [[nodiscard]] bool batch_ready(TimePoint now) const;
+
+  const Policy policy_;
+  mutable std::mutex mutex_;  ///< guards all that follows but `pending_`
+  std::deque<Event> inbox_;
+  std::size_t under_way_ = 0;  ///< claimed or running
+  std::size_t claimed_ = 0;    ///< claimed, not yet running
+  bool hurried_ = false;
+  std::atomic<std::size_t> pending_{0};
+};
+
+}  // namespace penstock

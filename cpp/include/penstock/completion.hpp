@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include <penstock/failure.hpp>
+#include <penstock/payload.hpp>
+#include <penstock/ref.hpp>
+#include <penstock/sync.hpp>
+
+namespace penstock {
+
+/// What a caller gets: a failure, a body, or neither if no event was left that could answer.
+struct Answer {
+  std::optional<Failure> failure;
+  std::optional<Payload> body;
+};
+
+/// How the events derived from one admitted event ended; the worst of them.
+enum class Outcome : std::uint8_t { kOk, kFiltered, kFailed };
+
+/// Shared by all events derived from one admitted event.
+///
+/// The first answer counts: a respond, a failure of an event that could still answer, or "nothing"
+/// when the last such event has ended. When the last event of all has ended the completion is
+/// settled, with the worst outcome. Both happen exactly once, on whichever thread ends the event, and
+/// never under a core mutex. Thread-safe.
+class Completion : public RefCounted {
+ public:
+  /// Counts one more event, which can still answer or not.
+  void join(bool answering) noexcept {
+    live_.fetch_add(1, std::memory_order_relaxed);
+    if (answering) answering_.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// One event cannot answer any more, but lives on.
+  void give_up() {
+    if (answering_.fetch_sub(1, std::memory_order_acq_rel) == 1) answer(Answer{});
+  }
+  /// One event has ended.
+  void leave(bool answering) {
+    if (answering) give_up();
+    if (live_.fetch_sub(1, std::memory_order_acq_rel) == 1) on_settled(outcome_.load(std::memory_order_relaxed));
+  }
+  /// Answers the caller unless it has been answered; whether it did.
+  bool answer(Answer&& answer) {
+    if (answered_.load(std::memory_order_relaxed) || answered_.exchange(true, std::memory_order_acq_rel)) return false;
+    on_answer(std::move(answer));
+    return true;
+  }
+  void worsen(Outcome outcome) noexcept {
+    Outcome seen = outcome_.load(std::memory_order_relaxed);
+    while (seen < outcome && !outcome_.compare_exchange_weak(seen, outcome, std::memory_order_relaxed)) {
+    }
+  }
+
+  /// Nobody wants the answer any more: what is still queued is not started.
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool answered() const noexcept { return answered_.load(std::memory_order_acquire); }
+
+  /// When the answer is due; set before the event is admitted.
+  std::optional<TimePoint> deadline;
+  std::uint64_t timer = 0;   ///< the deadline's timer; the executor's
+  std::size_t bytes = 0;     ///< what the admitted body weighs; the executor's
+
+ protected:
+  /// May be called on any thread; must not block.
+  virtual void on_answer(Answer&& answer) = 0;
+  virtual void on_settled(Outcome /*outcome*/) {}
+
+ private:
+  std::atomic<std::uint32_t> live_{0};
+  std::atomic<std::uint32_t> answering_{0};
+  std::atomic<bool> answered_{false};
+  std::atomic<bool> cancelled_{false};
+  std::atomic<Outcome> outcome_{Outcome::kOk};
+};
+
+}  // namespace penstock

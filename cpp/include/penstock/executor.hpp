@@ -1,0 +1,223 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include <penstock/channel.hpp>
+#include <penstock/gather.hpp>
+#include <penstock/lane.hpp>
+#include <penstock/plan.hpp>
+#include <penstock/stats.hpp>
+#include <penstock/timers.hpp>
+
+namespace penstock {
+
+class Executor;
+
+/// The completion of an admitted event. Ends its deadline's timer and gives its place in the graph
+/// back; derived classes say who is answered.
+class Root : public Completion {
+ protected:
+  virtual void on_reply(Answer&& answer) = 0;
+
+ private:
+  friend class Executor;
+  void on_answer(Answer&& answer) final;
+  void on_settled(Outcome outcome) final;
+  std::shared_ptr<Executor> executor_;
+};
+
+/// A root whose caller waits for the answer in `Executor::call`.
+class Waiter final : public Root {
+ public:
+  [[nodiscard]] bool ready() const noexcept { return ready_.load(std::memory_order_acquire); }
+  [[nodiscard]] Answer take() { return std::move(answer_); }
+
+ private:
+  friend class Executor;
+  void on_reply(Answer&& answer) override;
+  Answer answer_;
+  Lane* lane_ = nullptr;
+  std::thread::id caller_;
+  std::atomic<bool> ready_{false};
+};
+
+/// Told of failures that no caller and no error handler hears of. Inside the gate.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void failed(const Failure& failure, const Event& event) = 0;
+};
+
+enum class Admission : std::uint8_t { kAccepted, kFull, kClosed };
+
+/// Runs a plan. A step is an actor: it is scheduled when its channel holds work, its concurrency
+/// leaves room and its outlets are below their marks; whoever may have made that true calls
+/// `schedule`. Which thread runs what is the lane's business. All methods may be called from any
+/// thread unless they say otherwise.
+class Executor final : public std::enable_shared_from_this<Executor>, public LaneHost, public GatherTarget {
+ public:
+  struct Options {
+    Lane::Options lane{};
+    std::size_t max_events = 1024;                        ///< admitted and not settled
+    std::size_t max_bytes = std::size_t{256} << 20;       ///< of their bodies
+    Observer* observer = nullptr;                         ///< outlives the executor
+    std::function<void()> flush{};                        ///< see LaneHost
+    std::function<void(std::size_t)> assist{};
+    std::function<void()> nudge{};
+  };
+
+  static std::shared_ptr<Executor> create(std::shared_ptr<Plan> plan, Gate& gate, Options options);
+  ~Executor() override;
+
+  /// Admits an event; never blocks and runs nothing. `root` is answered at once if nothing can answer.
+  Admission admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
+  /// Admits an event, waiting for room, and runs ready steps on this thread until it is answered.
+  /// Inside the gate. Throws Failure if the graph is closed or the caller is one of its own steps.
+  Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope);
+  /// An I/O thread has read what there was. True: look at the sockets and come back.
+  bool drain();
+  /// Lends the calling thread. Outside the gate. `spawn` starts one more such thread; false if it can't.
+  void lend(const std::function<bool()>& spawn);
+  /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
+  /// whether all is. Inside the gate.
+  bool settle(Duration timeout);
+  /// Ends everything; what is still queued is dropped. Idempotent. Inside the gate.
+  void close();
+
+  [[nodiscard]] const Plan& plan() const noexcept { return *plan_; }
+  [[nodiscard]] const StepStats& stats(StepId step) const { return slots_[step].stats; }
+  [[nodiscard]] std::size_t waiting(StepId step) const { return slots_[step].channel.waiting(); }
+  [[nodiscard]] bool slow(StepId step) const { return slots_[step].slow.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t in_flight() const noexcept { return events_.load(); }
+  [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
+
+  /// Gives the calling thread a place as an I/O thread of this executor while it lives.
+  class Seat;
+
+ private:
+  friend class Emitter;
+  friend class Pass;
+  friend class Root;
+  friend struct Activation;
+  struct Frame;
+  struct Slot {
+    explicit Slot(const Plan::Entry& step);
+    Channel channel;
+    StepStats stats;
+    std::atomic<bool> slow{false};      ///< runs on workers
+    std::atomic<bool> computes{false};  ///< slow because it computes, not because it waits
+    std::atomic<int> score{0};          ///< up by 16 when a call is slow, down by 1 when not
+    std::atomic<int> diagnose{0};       ///< calls still to be measured one by one
+    std::atomic<bool> wanted{false};    ///< an inlet waits until this is below its mark
+    std::atomic<bool> due_armed{false};
+  };
+
+  Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options);
+
+  // LaneHost
+  void run(std::uint32_t task) override;
+  void stalled(std::uint32_t task) override;
+  void flush() override;
+  void assist(std::size_t loop) override;
+  void nudge() override;
+  // GatherTarget
+  void gathered(std::uint32_t step, Event&& event) override;
+
+  void run_step(StepId id);
+  void run_batch(StepId id, Batch& batch);
+  void run_line(StepId head, Event&& event);
+  void run_timed(StepId id, Event&& event);
+  void conclude(StepId id, Event&& event, Verdict verdict, Pass& pass);
+  bool note_time(StepId id, Duration taken);
+
+  void emit(StepId from, Event&& event);
+  void emit(StepId from, Event&& event, std::uint32_t outlet);
+  void respond(StepId from, Event& event);
+  void fan_out(Event&& event, std::span<const StepId> targets, bool copy);
+  void deliver(StepId to, Event&& event);
+  void fail(StepId at, Event&& event, Failure&& failure);
+  void drop(StepId at, Event&& event);
+  void count(Counter& counter, StepId id);
+  void schedule(StepId id);
+  bool outlets_free(StepId id);
+  void arm_due(StepId id);
+  void end(StepId id, std::size_t events);
+  void expire(std::shared_ptr<Activation> activation);
+  void run_expired();
+  void answered(Root& root);
+  void settled(Root& root);
+  bool has_room(std::size_t bytes) const;
+  std::uint64_t at_time(TimePoint when, Timers::Action action);
+  void keep_time();
+  Lane::Turn* my_turn() const;
+
+  const std::shared_ptr<Plan> plan_;
+  const Options options_;
+  Gate& gate_;
+  Lane lane_;
+  std::deque<Slot> slots_;
+  Timers timers_;
+  Parker timekeeper_parker_;
+  std::atomic<TimePoint> asleep_until_{TimePoint{}};
+  std::atomic<std::size_t> events_{0};
+  std::atomic<std::size_t> bytes_{0};
+  std::atomic<bool> full_{false};                        ///< `room_wanted_` is not empty
+  std::atomic<bool> refusing_{false};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;                                     ///< a leaf; guards the next three
+  std::vector<const void*> room_wanted_;                 ///< callers to wake when there is room again
+  std::deque<std::shared_ptr<Activation>> expired_;
+  bool closed_ = false;
+  std::thread timekeeper_;
+
+  static thread_local Frame* top_;
+};
+
+/// What a thread is doing for an executor; a stack, since a handler may call another graph.
+struct Executor::Frame {
+  Frame(Executor& e, Lane::Turn& t) : executor(&e), turn(&t), outer(top_) { top_ = this; }
+  ~Frame() { top_ = outer; }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+  Executor* executor;
+  Lane::Turn* turn;
+  StepId running = kNoStep;
+  Frame* outer;
+};
+
+class Executor::Seat {
+ public:
+  Seat(Executor& executor, std::size_t loop)
+      : turn_(Lane::Role::kIo, nullptr, nullptr, loop), frame_(executor, turn_) {}
+
+ private:
+  Lane::Turn turn_;
+  Frame frame_;
+};
+
+/// One call of a step that may outlive the call: the emitter's share of it.
+struct Activation {
+  Activation(std::shared_ptr<Executor> e, StepId i, std::size_t n) : executor(std::move(e)), id(i), events(n) {}
+  ~Activation();
+  /// The event to go on with after a call that may have timed out meanwhile: then there is none.
+  bool claim(Event& event);
+
+  std::shared_ptr<Executor> executor;
+  StepId id;
+  std::size_t events;
+  bool timed = false;
+  bool claimed = false;             ///< set by whoever set `over` in `claim`
+  Event held;                       ///< if timed: the event itself, while the call has a copy
+  std::uint64_t timer = 0;
+  std::atomic<bool> over{false};
+};
+
+}  // namespace penstock

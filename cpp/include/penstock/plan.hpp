@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <penstock/step.hpp>
+
+namespace penstock {
+
+/// A mistake in how a graph is put together, found before it runs.
+class GraphError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// One step as it is asked for. Events are counted; durations are C++ durations.
+struct StepSpec {
+  std::string name;
+  std::unique_ptr<Step> step;
+  std::size_t concurrency = 1;    ///< calls at once; 1 keeps the order
+  std::size_t capacity = 1024;    ///< events waiting: a high-water mark, see channel.hpp
+  std::size_t batch_size = 1;     ///< > 1: `run` gets batches
+  Duration batch_delay{};         ///< how long the first of a batch may wait; 0 takes what is there
+  Duration timeout{};             ///< for one call; 0 is none
+  bool responder = false;
+  bool copy = true;               ///< a further branch gets a deep copy of the body
+  bool fuse = true;               ///< may run in one go with the step before it
+  std::vector<StepId> outlets{};
+  StepId error_handler = kNoStep;
+  StepId gather = kNoStep;        ///< where the parts that this step sends out are merged
+};
+
+/// A graph that has been checked: immutable, in flat arrays, for any number of threads.
+class Plan {
+ public:
+  struct Entry {
+    std::string name;
+    std::size_t concurrency, capacity, batch_size;
+    Duration batch_delay, timeout;
+    bool responder, copy;
+    bool answers;        ///< a responder can be reached from here
+    bool source;         ///< events enter here
+    bool merges;         ///< parts come back here
+    StepId error_handler;
+    StepId gather;
+    StepId fused_next;   ///< the step that may run in the same go, or kNoStep
+    Step* step;
+    Transform* transform;  ///< null if it is not one, or takes batches
+  };
+
+  /// Throws GraphError. `entries` are the steps that every admitted event goes to.
+  static std::shared_ptr<Plan> compile(std::vector<StepSpec> steps, std::vector<StepId> entries);
+
+  [[nodiscard]] std::size_t size() const noexcept { return steps_.size(); }
+  [[nodiscard]] const Entry& operator[](StepId id) const noexcept { return steps_[id]; }
+  [[nodiscard]] std::span<const StepId> outlets(StepId id) const noexcept {
+    return std::span(outlets_).subspan(first_outlet_[id], first_outlet_[id + 1] - first_outlet_[id]);
+  }
+  [[nodiscard]] std::span<const StepId> inlets(StepId id) const noexcept {
+    return std::span(inlets_).subspan(first_inlet_[id], first_inlet_[id + 1] - first_inlet_[id]);
+  }
+  [[nodiscard]] std::span<const StepId> entries() const noexcept { return entries_; }
+  /// Some step answers the caller.
+  [[nodiscard]] bool answers() const noexcept { return answers_; }
+  /// Releases what the steps hold. Inside the gate, when nothing runs any more.
+  void close();
+
+ private:
+  Plan() = default;
+  void check(const std::vector<StepSpec>& specs) const;
+  void link(const std::vector<StepSpec>& specs);
+  void find_answering();
+  void find_fusions(const std::vector<StepSpec>& specs);
+
+  std::vector<Entry> steps_;
+  std::vector<std::unique_ptr<Step>> owned_;
+  std::vector<StepId> outlets_, inlets_, entries_;
+  std::vector<std::size_t> first_outlet_, first_inlet_;
+  bool answers_ = false;
+};
+
+}  // namespace penstock

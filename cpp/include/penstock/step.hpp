@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include <penstock/event.hpp>
+
+namespace penstock {
+
+using StepId = std::uint32_t;
+inline constexpr StepId kNoStep = ~StepId{0};
+
+class Executor;
+struct Activation;
+
+/// Where a step's events go. Owns a share of the step's concurrency: the step counts as running until
+/// it is gone. A step that finishes later moves it out and drops it when done, on any thread.
+class Emitter {
+ public:
+  Emitter() noexcept = default;
+  explicit Emitter(std::shared_ptr<Activation> activation) noexcept : activation_(std::move(activation)) {}
+  Emitter(Emitter&&) noexcept = default;
+  Emitter& operator=(Emitter&&) noexcept = default;
+
+  /// To all outlets; if there are none, the event has arrived and ends.
+  void emit(Event&& event);
+  /// To the outlet of this number only.
+  void emit(Event&& event, std::uint32_t outlet);
+  /// To the step's error handler, else it ends there.
+  void fail(Event&& event, Failure&& failure);
+  /// The step dropped it.
+  void drop(Event&& event);
+  /// Answers with the body and ends.
+  void finish(Event&& event);
+  /// For a step that sends out parts: what waits for them at its merging step.
+  [[nodiscard]] Ref<Gather> gather(std::size_t parts);
+  explicit operator bool() const noexcept { return activation_ != nullptr; }
+
+ private:
+  std::shared_ptr<Activation> activation_;
+};
+
+/// A step of a running graph. Called inside the gate.
+class Step {
+ public:
+  virtual ~Step() = default;
+
+  /// Handles `batch`, which is never empty. At most the step's concurrency of calls run at once.
+  /// Move an event out to keep or emit it; one left behind is dropped.
+  /// If this throws `Failure`, every event left in `batch` fails with it.
+  virtual void run(Batch& batch, Emitter& out) = 0;
+
+  /// Called once inside the gate when the graph has ended.
+  virtual void close() {}
+};
+
+/// What a transform made of an event.
+enum class Verdict : std::uint8_t {
+  kEmit,    ///< changed in place: on to all outlets
+  kDrop,    ///< filtered out
+  kFail,    ///< see Pass::failure; the event is as it came
+  kFinish,  ///< ends here and answers with its body
+  kTaken,   ///< moved out, together with an emitter
+};
+
+/// One call of a transform.
+class Pass {
+ public:
+  explicit Pass(Executor& executor, StepId step) : executor_(executor), step_(step) {}
+  /// For a transform that finishes later: the share of the step's concurrency that it keeps.
+  [[nodiscard]] Emitter detach();
+  std::optional<Failure> failure;
+  std::shared_ptr<Activation> activation;  ///< of a call that has a timeout; the executor's
+
+ private:
+  Executor& executor_;
+  StepId step_;
+};
+
+/// A step that makes of one event at most one, in place. A run of them costs no channel between.
+class Transform : public Step {
+ public:
+  virtual Verdict apply(Event& event, Pass& pass) = 0;
+  void run(Batch&, Emitter&) final {}  // the executor calls `apply`
+};
+
+}  // namespace penstock

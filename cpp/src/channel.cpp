@@ -1,0 +1,73 @@
+#include <penstock/channel.hpp>
+
+#include <algorithm>
+
+namespace penstock {
+
+void Channel::push(Event&& event, TimePoint now) {
+  event.queued = now;
+  const std::lock_guard lock(mutex_);
+  inbox_.push_back(std::move(event));
+  pending_.fetch_add(1);
+}
+
+bool Channel::claim(TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  if (under_way_ >= policy_.concurrency) return false;
+  if (policy_.batch_size > 1 ? !batch_ready(now) : inbox_.size() <= claimed_) return false;
+  ++under_way_;
+  ++claimed_;
+  return true;
+}
+
+bool Channel::batch_ready(TimePoint now) const {
+  if (claimed_ > 0 || inbox_.empty()) return false;
+  return inbox_.size() >= policy_.batch_size || policy_.delay == Duration::zero() || hurried_ ||
+         now - inbox_.front().queued >= policy_.delay;
+}
+
+void Channel::take(Batch& into, std::size_t burst) {
+  const std::lock_guard lock(mutex_);
+  --claimed_;
+  const std::size_t count = std::min(inbox_.size(), policy_.batch_size > 1 ? policy_.batch_size : burst);
+  for (std::size_t i = 0; i < count; ++i) {
+    into.push_back(std::move(inbox_.front()));
+    inbox_.pop_front();
+  }
+}
+
+void Channel::adopt() {
+  const std::lock_guard lock(mutex_);
+  ++under_way_;
+  pending_.fetch_add(1);
+}
+
+bool Channel::end(std::size_t events) {
+  const std::lock_guard lock(mutex_);
+  --under_way_;
+  const std::size_t before = pending_.fetch_sub(events);
+  return before >= policy_.capacity && before - events < policy_.capacity;
+}
+
+void Channel::hurry() {
+  const std::lock_guard lock(mutex_);
+  hurried_ = true;
+}
+
+std::optional<TimePoint> Channel::due() const {
+  const std::lock_guard lock(mutex_);
+  if (policy_.batch_size == 1 || policy_.delay == Duration::zero() || inbox_.empty()) return std::nullopt;
+  return inbox_.front().queued + policy_.delay;
+}
+
+std::size_t Channel::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return inbox_.size();
+}
+
+const void* Channel::next_owner() const {
+  const std::lock_guard lock(mutex_);
+  return inbox_.empty() ? nullptr : inbox_.front().completion();
+}
+
+}  // namespace penstock

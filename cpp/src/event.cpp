@@ -1,0 +1,82 @@
+#include <penstock/event.hpp>
+
+#include <penstock/gather.hpp>
+
+namespace penstock {
+
+Event::Event() noexcept = default;
+
+Event::Event(Payload&& payload, Ref<Envelope> carried, Ref<Completion> owner, bool can_answer)
+    : body(std::move(payload)), envelope(std::move(carried)), completion_(std::move(owner)), answering_(can_answer) {
+  if (completion_) completion_->join(answering_);
+}
+
+Event::~Event() { end(); }
+
+Event Event::derive(Payload&& payload, bool can_answer) const {
+  return Event(std::move(payload), envelope, completion_, can_answer && answering_);
+}
+
+Event::Event(Event&& other) noexcept
+    : body(std::move(other.body)), envelope(std::move(other.envelope)), gathered(std::move(other.gathered)),
+      queued(other.queued), completion_(std::move(other.completion_)), gather_(std::move(other.gather_)),
+      slot_(other.slot_), answering_(std::exchange(other.answering_, false)) {}
+
+Event& Event::operator=(Event&& other) noexcept {
+  if (this == &other) return *this;
+  end();
+  body = std::move(other.body);
+  envelope = std::move(other.envelope);
+  gathered = std::move(other.gathered);
+  queued = other.queued;
+  completion_ = std::move(other.completion_);
+  gather_ = std::move(other.gather_);
+  slot_ = other.slot_;
+  answering_ = std::exchange(other.answering_, false);
+  return *this;
+}
+
+void Event::respond(Payload&& payload) {
+  if (!completion_ || !answering_) return;
+  completion_->answer(Answer{std::nullopt, std::move(payload)});
+}
+
+void Event::fail(Failure&& failure) {
+  if (gather_) {
+    const Ref<Gather> gather = std::move(gather_);
+    gather->fail(slot_, std::move(failure));
+  } else if (completion_) {
+    completion_->worsen(Outcome::kFailed);
+    if (answering_) completion_->answer(Answer{std::move(failure), std::nullopt});
+  }
+  end();
+}
+
+void Event::filter() {
+  if (completion_ && !gather_) completion_->worsen(Outcome::kFiltered);
+  end();
+}
+
+void Event::end() noexcept {
+  if (gather_) {
+    const Ref<Gather> gather = std::move(gather_);
+    gather->drop(slot_);
+  }
+  if (completion_) {
+    const Ref<Completion> completion = std::move(completion_);
+    completion->leave(std::exchange(answering_, false));
+  }
+}
+
+void Event::enter(Ref<Gather> gather, std::uint32_t slot) noexcept {
+  gather_ = std::move(gather);
+  slot_ = slot;
+}
+
+void Event::come_back() {
+  const Ref<Gather> gather = std::move(gather_);
+  gather->come_back(slot_, std::move(body), std::move(envelope));
+  end();
+}
+
+}  // namespace penstock

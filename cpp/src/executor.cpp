@@ -1,0 +1,373 @@
+#include <penstock/executor.hpp>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+// Events that an activation takes at once where order is kept anyway.
+constexpr std::size_t kBurst = 16;
+// Runs that are measured step by step after one was slow.
+constexpr int kDiagnosed = 32;
+
+Duration thread_cpu_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+}  // namespace
+
+thread_local Executor::Frame* Executor::top_ = nullptr;
+
+Executor::Slot::Slot(const Plan::Entry& step)
+    : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay}) {}
+
+std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gate, Options options) {
+  return std::shared_ptr<Executor>(new Executor(std::move(plan), gate, std::move(options)));
+}
+
+Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
+    : plan_(std::move(plan)), options_(std::move(options)), gate_(gate), lane_(*this, gate, options_.lane) {
+  for (StepId id = 0; id < plan_->size(); ++id) {
+    Slot& slot = slots_.emplace_back((*plan_)[id]);
+    slot.slow = (*plan_)[id].timeout > Duration::zero();
+  }
+  lane_.ticker = &timekeeper_parker_;
+  timekeeper_ = std::thread([this] { keep_time(); });
+}
+
+Executor::~Executor() {
+  stopping_ = true;
+  timekeeper_parker_.unpark();
+  // The last reference may be dropped by an action of the timekeeper itself.
+  if (timekeeper_.get_id() == std::this_thread::get_id()) timekeeper_.detach();
+  else if (timekeeper_.joinable()) timekeeper_.join();
+}
+
+// ---- running steps
+
+void Executor::run(std::uint32_t task) {
+  Frame* frame = top_;
+  const StepId before = std::exchange(frame->running, task);
+  if (task == plan_->size()) {
+    run_expired();
+  } else if (slots_[task].slow.load(std::memory_order_relaxed)) {
+    Slot& slot = slots_[task];
+    const bool crowd = slot.computes.load(std::memory_order_relaxed);
+    if (crowd) gate_.crowd(true);
+    const TimePoint start = Clock::now();
+    const Duration computed = thread_cpu_time();
+    run_step(task);
+    const Duration taken = Clock::now() - start;
+    slot.computes.store(taken > options_.lane.stall && 2 * (thread_cpu_time() - computed) > taken, std::memory_order_relaxed);
+    if (crowd) gate_.crowd(false);
+  } else {
+    run_step(task);
+  }
+  frame->running = before;
+}
+
+void Executor::run_step(StepId id) {
+  const Plan::Entry& step = (*plan_)[id];
+  Slot& slot = slots_[id];
+  Batch batch;
+  slot.channel.take(batch, step.concurrency == 1 && !slot.slow.load(std::memory_order_relaxed) ? kBurst : 1);
+  const std::size_t taken = batch.size();
+  if (step.transform == nullptr) return run_batch(id, batch);
+  if (step.timeout > Duration::zero()) {
+    for (Event& event : batch) run_timed(id, std::move(event));
+    return;
+  }
+  for (Event& event : batch) run_line(id, std::move(event));
+  end(id, taken);
+}
+
+void Executor::run_batch(StepId id, Batch& batch) {
+  const Plan::Entry& step = (*plan_)[id];
+  Slot& slot = slots_[id];
+  const std::size_t taken = batch.size();
+  std::erase_if(batch, [](const Event& event) { return event.cancelled(); });
+  Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken));
+  if (batch.empty()) return;
+  slot.stats.events.add_shared(batch.size());
+  slot.stats.batches.add_shared();
+  const TimePoint start = Clock::now();
+  try {
+    step.step->run(batch, out);
+  } catch (const Failure& failure) {
+    for (Event& event : batch) {
+      if (event.completion() != nullptr) fail(id, std::move(event), Failure(failure));
+    }
+  }
+  note_time(id, Clock::now() - start);
+}
+
+/// Runs an event through the step and, as far as they are fused, the steps after it.
+void Executor::run_line(StepId head, Event&& moved) {
+  Event event = std::move(moved);
+  Slot& first = slots_[head];
+  StepId id = head;
+  const std::uint64_t nth = first.stats.events.get();
+  const bool diagnosing = first.diagnose.load(std::memory_order_relaxed) > 0;
+  const bool timed = diagnosing || (nth & 15) == 0 || first.slow.load(std::memory_order_relaxed);
+  if (diagnosing) first.diagnose.fetch_sub(1, std::memory_order_relaxed);
+  for (;;) {
+    if (event.cancelled()) return;
+    const Plan::Entry& step = (*plan_)[id];
+    count(slots_[id].stats.events, id);
+    Pass pass(*this, id);
+    const TimePoint start = timed ? Clock::now() : TimePoint{};
+    const Verdict verdict = step.transform->apply(event, pass);
+    if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
+    const StepId next = step.fused_next;
+    if (verdict != Verdict::kEmit || next == kNoStep || slots_[next].channel.pending() != 0 ||
+        slots_[next].slow.load(std::memory_order_relaxed)) {
+      return conclude(id, std::move(event), verdict, pass);
+    }
+    respond(id, event);
+    if (!(*plan_)[next].answers) event.give_up_answering();
+    id = next;
+  }
+}
+
+/// A call with a timeout works on a copy of the event, so that the event itself can fail meanwhile.
+void Executor::run_timed(StepId id, Event&& event) {
+  const Plan::Entry& step = (*plan_)[id];
+  auto activation = std::make_shared<Activation>(shared_from_this(), id, 1);
+  if (event.cancelled()) return;
+  Event copy = event.derive(Payload(event.body), false);
+  activation->timed = true;
+  activation->held = std::move(event);
+  activation->timer = at_time(Clock::now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
+    if (auto late = weak.lock()) expire(std::move(late));
+  });
+  slots_[id].stats.events.add_shared();
+  Pass pass(*this, id);
+  pass.activation = activation;
+  const TimePoint start = Clock::now();
+  const Verdict verdict = step.transform->apply(copy, pass);
+  slots_[id].stats.time.add(Clock::now() - start);
+  if (verdict != Verdict::kTaken && activation->claim(copy)) conclude(id, std::move(copy), verdict, pass);
+}
+
+void Executor::conclude(StepId id, Event&& event, Verdict verdict, Pass& pass) {
+  switch (verdict) {
+    case Verdict::kEmit:
+      return emit(id, std::move(event));
+    case Verdict::kDrop:
+      return drop(id, std::move(event));
+    case Verdict::kFail:
+      return fail(id, std::move(event), std::move(*pass.failure));
+    case Verdict::kFinish:
+      event.respond(std::move(event.body));
+      return event.end();
+    case Verdict::kTaken:
+      return;
+  }
+}
+
+/// Keeps the histogram, and sends steps that are slow again and again to the workers. True if it was slow.
+bool Executor::note_time(StepId id, Duration taken) {
+  Slot& slot = slots_[id];
+  slot.stats.time.add(taken);
+  const int score = slot.score.load(std::memory_order_relaxed);
+  if (taken > options_.lane.stall) {
+    slot.score.store(std::min(score + 16, 128), std::memory_order_relaxed);
+    if (score + 16 >= 32) slot.slow.store(true, std::memory_order_relaxed);
+    return true;
+  }
+  if (score > 0) {
+    slot.score.store(score - 1, std::memory_order_relaxed);
+    if (score == 1 && (*plan_)[id].timeout == Duration::zero()) slot.slow.store(false, std::memory_order_relaxed);
+  }
+  return false;
+}
+
+void Executor::stalled(std::uint32_t task) {
+  if (task >= plan_->size()) return;
+  slots_[task].diagnose.store(kDiagnosed, std::memory_order_relaxed);
+}
+
+// ---- moving events
+
+void Executor::respond(StepId from, Event& event) {
+  const Plan::Entry& step = (*plan_)[from];
+  if (!step.responder || !event.answering()) return;
+  const bool last = plan_->outlets(from).empty();
+  event.respond(last ? std::move(event.body) : step.copy ? event.body.clone() : Payload(event.body));
+}
+
+void Executor::emit(StepId from, Event&& event) {
+  try {
+    respond(from, event);
+    fan_out(std::move(event), plan_->outlets(from), (*plan_)[from].copy);
+  } catch (Failure& failure) {  // the body cannot be copied
+    fail(from, std::move(event), std::move(failure));
+  }
+}
+
+void Executor::emit(StepId from, Event&& event, std::uint32_t outlet) {
+  fan_out(std::move(event), plan_->outlets(from).subspan(outlet, 1), false);
+}
+
+/// Makes all copies before any branch runs, so that none sees what another has changed.
+void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy) {
+  if (targets.empty()) return event.end();
+  Batch branches;
+  for (std::size_t i = 1; i < targets.size(); ++i)
+    branches.push_back(event.derive(copy ? event.body.clone() : Payload(event.body), (*plan_)[targets[i]].answers));
+  if (!(*plan_)[targets[0]].answers) event.give_up_answering();
+  deliver(targets[0], std::move(event));
+  for (std::size_t i = 1; i < targets.size(); ++i) deliver(targets[i], std::move(branches[i - 1]));
+}
+
+void Executor::deliver(StepId to, Event&& event) {
+  if (event.in_gather() && (*plan_)[to].merges) return event.come_back();
+  const bool delayed = (*plan_)[to].batch_delay > Duration::zero();
+  slots_[to].channel.push(std::move(event), delayed ? Clock::now() : TimePoint{});
+  schedule(to);
+}
+
+void Executor::fail(StepId at, Event&& event, Failure&& failure) {
+  const Plan::Entry& step = (*plan_)[at];
+  if (failure.step.empty()) failure.step = step.name;
+  slots_[at].stats.failed.add_shared();
+  if (step.error_handler != kNoStep) {
+    Envelope& envelope = event.own_envelope();
+    envelope.error = failure.text();
+    envelope.origin = step.name;
+    // Whether it can still answer is the event's matter here: the handler may lie off the line.
+    return deliver(step.error_handler, std::move(event));
+  }
+  if (options_.observer != nullptr && !event.answering() && !event.in_gather()) options_.observer->failed(failure, event);
+  event.fail(std::move(failure));
+}
+
+void Executor::drop(StepId at, Event&& event) {
+  slots_[at].stats.dropped.add_shared();
+  event.filter();
+}
+
+void Executor::gathered(std::uint32_t step, Event&& event) { deliver(step, std::move(event)); }
+
+void Executor::count(Counter& counter, StepId id) {
+  if ((*plan_)[id].concurrency == 1) counter.add();
+  else counter.add_shared();
+}
+
+// ---- scheduling
+
+/// Makes tasks of what the step can start now. Called after anything that may have made it ready: a
+/// push, the end of an activation, an outlet that has room again, a timer.
+void Executor::schedule(StepId id) {
+  Slot& slot = slots_[id];
+  const bool delayed = (*plan_)[id].batch_delay > Duration::zero();
+  while (slot.channel.pending() > 0 && outlets_free(id) &&
+         slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
+    lane_.push(Task{id, slot.channel.next_owner()}, slot.slow.load(std::memory_order_relaxed), my_turn());
+  if (delayed) arm_due(id);
+}
+
+bool Executor::outlets_free(StepId id) {
+  for (const StepId outlet : plan_->outlets(id)) {
+    Slot& slot = slots_[outlet];
+    if (outlet == id || !slot.channel.full()) continue;
+    slot.wanted.store(true);
+    if (slot.channel.full()) return false;  // looked at again, as it may have drained before `wanted` was seen
+  }
+  return true;
+}
+
+void Executor::arm_due(StepId id) {
+  const auto due = slots_[id].channel.due();
+  if (!due || slots_[id].due_armed.exchange(true)) return;
+  at_time(*due, [this, id] {
+    slots_[id].due_armed.store(false);
+    schedule(id);
+  });
+}
+
+void Executor::end(StepId id, std::size_t events) {
+  Slot& slot = slots_[id];
+  const bool below = slot.channel.end(events);
+  if (below && slot.wanted.exchange(false))
+    for (const StepId inlet : plan_->inlets(id)) schedule(inlet);
+  if (slot.channel.pending() > 0) schedule(id);
+}
+
+void Executor::expire(std::shared_ptr<Activation> activation) {
+  {
+    const std::lock_guard lock(mutex_);
+    expired_.push_back(std::move(activation));
+  }
+  lane_.push(Task{static_cast<std::uint32_t>(plan_->size()), nullptr}, false, nullptr);
+}
+
+void Executor::run_expired() {
+  for (;;) {
+    std::shared_ptr<Activation> activation;
+    {
+      const std::lock_guard lock(mutex_);
+      if (expired_.empty()) return;
+      activation = std::move(expired_.front());
+      expired_.pop_front();
+    }
+    if (activation->over.exchange(true)) continue;
+    const auto seconds = std::chrono::duration<double>((*plan_)[activation->id].timeout).count();
+    fail(activation->id, std::move(activation->held),
+         Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
+    end(activation->id, activation->events);
+  }
+}
+
+// ---- Pass, Emitter, Activation
+
+Emitter Pass::detach() {
+  if (!activation) {
+    executor_.slots_[step_].channel.adopt();
+    activation = std::make_shared<Activation>(executor_.shared_from_this(), step_, 1);
+  }
+  return Emitter(std::move(activation));
+}
+
+Activation::~Activation() {
+  if (timer != 0) executor->timers_.cancel(timer);
+  if (claimed || !over.exchange(true)) executor->end(id, events);
+}
+
+bool Activation::claim(Event& event) {
+  if (!timed) return true;
+  if (over.exchange(true)) return false;
+  claimed = true;
+  held.body = std::move(event.body);
+  held.envelope = std::move(event.envelope);
+  event = std::move(held);
+  return true;
+}
+
+void Emitter::emit(Event&& event) {
+  if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event));
+}
+void Emitter::emit(Event&& event, std::uint32_t outlet) {
+  if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event), outlet);
+}
+void Emitter::fail(Event&& event, Failure&& failure) {
+  if (activation_->claim(event)) activation_->executor->fail(activation_->id, std::move(event), std::move(failure));
+}
+void Emitter::drop(Event&& event) {
+  if (activation_->claim(event)) activation_->executor->drop(activation_->id, std::move(event));
+}
+void Emitter::finish(Event&& event) {
+  if (!activation_->claim(event)) return;
+  event.respond(std::move(event.body));
+  event.end();
+}
+Ref<Gather> Emitter::gather(std::size_t parts) {
+  Executor& executor = *activation_->executor;
+  return make_ref<Gather>(executor, (*executor.plan_)[activation_->id].gather, parts);
+}
+
+}  // namespace penstock

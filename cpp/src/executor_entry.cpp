@@ -1,0 +1,176 @@
+// The executor's side towards those who bring events and threads.
+
+#include <algorithm>
+#include <utility>
+
+#include <penstock/executor.hpp>
+
+namespace penstock {
+
+void Root::on_answer(Answer&& answer) {
+  executor_->answered(*this);
+  on_reply(std::move(answer));
+}
+
+void Root::on_settled(Outcome) {
+  const std::shared_ptr<Executor> executor = std::move(executor_);
+  if (executor) executor->settled(*this);
+}
+
+void Waiter::on_reply(Answer&& answer) {
+  Lane* lane = lane_;
+  const bool elsewhere = caller_ != std::this_thread::get_id();
+  answer_ = std::move(answer);
+  ready_.store(true, std::memory_order_release);
+  // From here on the caller may be gone: only its address is used, as a name.
+  if (elsewhere) lane->wake(this);
+}
+
+Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
+  if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
+  if (!has_room(root->bytes)) return Admission::kFull;
+  events_.fetch_add(1);
+  bytes_.fetch_add(root->bytes, std::memory_order_relaxed);
+  root->executor_ = shared_from_this();
+  if (root->deadline) {
+    root->timer = at_time(*root->deadline, [root] {
+      root->cancel();
+      root->answer(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});
+    });
+  }
+  Event event(std::move(body), std::move(envelope), Ref<Completion>(root), plan_->answers());
+  fan_out(std::move(event), plan_->entries(), true);
+  return Admission::kAccepted;
+}
+
+Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope) {
+  for (const Frame* frame = top_; frame != nullptr; frame = frame->outer) {
+    if (frame->executor != this || frame->running >= plan_->size()) continue;
+    throw Failure{(*plan_)[frame->running].name, 500, "RuntimeError",
+                  "the handler calls its own graph and would wait for itself", {}};
+  }
+  Lane::Turn turn(Lane::Role::kCaller, waiter.get());
+  turn.inside = true;
+  const Frame frame(*this, turn);
+  waiter->lane_ = &lane_;
+  waiter->caller_ = std::this_thread::get_id();
+  for (;;) {
+    const Admission admission = admit(Ref<Root>(waiter), std::move(body), envelope);
+    if (admission == Admission::kAccepted) break;
+    if (admission == Admission::kClosed) throw Failure{"", 503, "GraphClosed", "the graph is closed", {}};
+    {
+      const std::lock_guard lock(mutex_);
+      room_wanted_.push_back(waiter.get());
+      full_.store(true);
+    }
+    lane_.wait(turn, [&] { return has_room(waiter->bytes) || refusing_.load(); });
+  }
+  lane_.wait(turn, [&] { return waiter->ready(); });
+  return waiter->take();
+}
+
+bool Executor::drain() { return lane_.drain(*top_->turn); }
+
+void Executor::lend(const std::function<bool()>& spawn) {
+  Lane::Turn turn(Lane::Role::kWorker);
+  const Frame frame(*this, turn);
+  while (lane_.work(turn) == Lane::Lent::kSpawn) {
+    if (!spawn()) lane_.spawn_failed();
+  }
+}
+
+bool Executor::settle(Duration timeout) {
+  refusing_ = true;
+  for (StepId id = 0; id < plan_->size(); ++id) {
+    slots_[id].channel.hurry();
+    schedule(id);
+  }
+  Lane::Turn turn(Lane::Role::kCaller, this);
+  turn.inside = true;
+  const Frame frame(*this, turn);
+  std::atomic<bool> late{false};
+  const std::uint64_t timer = at_time(Clock::now() + timeout, [this, &late] {
+    late = true;
+    lane_.wake(this);
+  });
+  lane_.wait(turn, [&] { return events_.load() == 0 || late.load(); });
+  timers_.cancel(timer);
+  return events_.load() == 0;
+}
+
+void Executor::close() {
+  refusing_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(closed_, true)) return;
+  }
+  lane_.close();
+  plan_->close();
+}
+
+void Executor::answered(Root& root) {
+  if (root.timer != 0) timers_.cancel(root.timer);
+}
+
+/// Several threads may pass this at once: the bounds are kept to within a few events.
+bool Executor::has_room(std::size_t bytes) const {
+  const std::size_t events = events_.load();
+  // One event always fits, however large.
+  return events == 0 || (events < options_.max_events && bytes_.load() + bytes <= options_.max_bytes);
+}
+
+void Executor::settled(Root& root) {
+  bytes_.fetch_sub(root.bytes);
+  const std::size_t left = events_.fetch_sub(1) - 1;
+  if (left == 0 && refusing_.load()) lane_.wake(this);
+  if (!full_.load()) return;
+  std::vector<const void*> wanted;
+  {
+    const std::lock_guard lock(mutex_);
+    wanted.swap(room_wanted_);
+    full_.store(false);
+  }
+  for (const void* owner : wanted) lane_.wake(owner);
+}
+
+// ---- LaneHost and time
+
+void Executor::flush() {
+  if (options_.flush) options_.flush();
+}
+void Executor::assist(std::size_t loop) {
+  if (options_.assist) options_.assist(loop);
+}
+void Executor::nudge() {
+  if (options_.nudge) options_.nudge();
+}
+
+Lane::Turn* Executor::my_turn() const {
+  return top_ != nullptr && top_->executor == this ? top_->turn : nullptr;
+}
+
+std::uint64_t Executor::at_time(TimePoint when, Timers::Action action) {
+  const std::uint64_t id = timers_.add(when, std::move(action));
+  if (when < asleep_until_.load()) timekeeper_parker_.unpark();
+  return id;
+}
+
+/// Runs timers when they are due, and watches the lane while it is busy.
+void Executor::keep_time() {
+  using namespace std::chrono_literals;
+  while (!stopping_.load()) {
+    const bool watching = lane_.watching();
+    const TimePoint now = Clock::now();
+    // Said before looking, so that a timer added meanwhile unparks.
+    asleep_until_.store(TimePoint::max());
+    TimePoint wake = timers_.next().value_or(now + 1h);
+    if (watching) wake = std::min(wake, now + options_.lane.stall);
+    asleep_until_.store(wake);
+    if (wake > now) timekeeper_parker_.park_until(wake);
+    if (stopping_.load()) return;
+    timers_.run(Clock::now());
+    if (lane_.watching()) lane_.tick();
+  }
+}
+
+}  // namespace penstock

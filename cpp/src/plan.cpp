@@ -1,0 +1,122 @@
+#include <penstock/plan.hpp>
+
+#include <algorithm>
+#include <set>
+
+namespace penstock {
+namespace {
+
+[[noreturn]] void refuse(const StepSpec& step, const std::string& why) {
+  throw GraphError("step '" + step.name + "': " + why);
+}
+
+void check_step(const StepSpec& step, std::size_t count) {
+  if (step.step == nullptr) refuse(step, "has nothing to run");
+  if (step.concurrency < 1) refuse(step, "concurrency must be at least 1");
+  if (step.batch_size < 1) refuse(step, "max_size must be at least 1");
+  if (step.batch_delay < Duration::zero()) refuse(step, "max_delay must not be negative");
+  if (step.timeout < Duration::zero()) refuse(step, "the timeout must not be negative");
+  if (step.capacity < step.batch_size)
+    refuse(step, "capacity " + std::to_string(step.capacity) + " is smaller than max_size " +
+                     std::to_string(step.batch_size) + ", so no batch could fill");
+  if (std::set(step.outlets.begin(), step.outlets.end()).size() != step.outlets.size())
+    refuse(step, "leads to the same step twice");
+  for (const StepId outlet : step.outlets)
+    if (outlet >= count) refuse(step, "leads to a step that does not exist");
+  if (step.error_handler != kNoStep && step.error_handler >= count) refuse(step, "its error handler does not exist");
+  if (step.gather != kNoStep && step.gather >= count) refuse(step, "its merging step does not exist");
+}
+
+}  // namespace
+
+std::shared_ptr<Plan> Plan::compile(std::vector<StepSpec> specs, std::vector<StepId> entries) {
+  std::shared_ptr<Plan> plan(new Plan);
+  plan->entries_ = std::move(entries);
+  plan->check(specs);
+  plan->link(specs);
+  plan->find_answering();
+  plan->find_fusions(specs);
+  for (StepSpec& spec : specs) plan->owned_.push_back(std::move(spec.step));
+  return plan;
+}
+
+void Plan::check(const std::vector<StepSpec>& specs) const {
+  if (specs.empty()) throw GraphError("the graph has no steps");
+  if (entries_.empty()) throw GraphError("the graph has no first step");
+  std::set<std::string> names;
+  for (const StepSpec& spec : specs) {
+    check_step(spec, specs.size());
+    if (!names.insert(spec.name).second) refuse(spec, "there are two steps of this name");
+  }
+  for (const StepId entry : entries_)
+    if (entry >= specs.size()) throw GraphError("the graph starts at a step that does not exist");
+}
+
+void Plan::link(const std::vector<StepSpec>& specs) {
+  std::vector<std::vector<StepId>> inlets(specs.size());
+  for (StepId id = 0; id < specs.size(); ++id) {
+    const StepSpec& spec = specs[id];
+    auto* transform = spec.batch_size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
+    steps_.push_back(Entry{spec.name, spec.concurrency, spec.capacity, spec.batch_size, spec.batch_delay, spec.timeout,
+                           spec.responder, spec.copy, false, false, false, spec.error_handler, spec.gather, kNoStep,
+                           spec.step.get(), transform});
+    first_outlet_.push_back(outlets_.size());
+    outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());
+    for (const StepId outlet : spec.outlets) inlets[outlet].push_back(id);
+    answers_ = answers_ || spec.responder;
+  }
+  first_outlet_.push_back(outlets_.size());
+  for (const auto& list : inlets) {
+    first_inlet_.push_back(inlets_.size());
+    inlets_.insert(inlets_.end(), list.begin(), list.end());
+  }
+  first_inlet_.push_back(inlets_.size());
+  for (const StepId entry : entries_) steps_[entry].source = true;
+  for (const StepSpec& spec : specs)
+    if (spec.gather != kNoStep) steps_[spec.gather].merges = true;
+}
+
+/// Marks every step from which a responder can be reached, backwards along the edges. A step that
+/// sends out parts reaches what its merging step reaches.
+void Plan::find_answering() {
+  std::vector<StepId> reached;
+  const auto mark = [&](StepId id) {
+    if (std::exchange(steps_[id].answers, true)) return;
+    reached.push_back(id);
+  };
+  for (StepId id = 0; id < size(); ++id)
+    if (steps_[id].responder) mark(id);
+  while (!reached.empty()) {
+    const StepId id = reached.back();
+    reached.pop_back();
+    for (const StepId inlet : inlets(id)) mark(inlet);
+    for (StepId scatter = 0; scatter < size(); ++scatter)
+      if (steps_[scatter].gather == id) mark(scatter);
+  }
+}
+
+/// A step may run in one go with the one before it if that is the only way to reach it: then whoever
+/// runs the first is the only one who could start the second.
+void Plan::find_fusions(const std::vector<StepSpec>& specs) {
+  std::vector<bool> reached_otherwise(size(), false);
+  for (const Entry& step : steps_) {
+    if (step.error_handler != kNoStep) reached_otherwise[step.error_handler] = true;
+    if (step.gather != kNoStep) reached_otherwise[step.gather] = true;
+  }
+  const auto plain = [&](StepId id) {
+    const Entry& step = steps_[id];
+    return step.transform != nullptr && step.concurrency == 1 && step.timeout == Duration::zero() && specs[id].fuse;
+  };
+  for (StepId id = 0; id < size(); ++id) {
+    if (!plain(id) || outlets(id).size() != 1) continue;
+    const StepId next = outlets(id).front();
+    if (plain(next) && inlets(next).size() == 1 && !steps_[next].source && !reached_otherwise[next] && next != id)
+      steps_[id].fused_next = next;
+  }
+}
+
+void Plan::close() {
+  for (const auto& step : owned_) step->close();
+}
+
+}  // namespace penstock
