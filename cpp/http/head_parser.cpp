@@ -105,7 +105,7 @@ Refusal check_partial_head(std::string_view head, std::size_t checked, const Lim
 
 HeadParser::HeadParser(const Limits& limits) : limits_(limits) {
   header_limit(std::numeric_limits<std::uint32_t>::max());
-  body_limit(boost::none);
+  body_limit(std::numeric_limits<std::uint64_t>::max());  // Beast 1.74 takes "none" for 0; see on_header_impl
 }
 
 Refusal HeadParser::parse_head(std::string_view head, Request& request) {

@@ -1,8 +1,14 @@
 #include <http/reply.hpp>
 
+#include <utility>
+
 #include <http/outbox.hpp>
 
 namespace penstock::http {
+
+Reply::Reply() noexcept = default;
+Reply::Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept : outbox_(std::move(outbox)), number_(number) {}
+Reply::Reply(Reply&& other) noexcept = default;
 
 Reply& Reply::operator=(Reply&& other) noexcept {
   Reply dropped(std::move(*this));

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <utility>
 
 #include <penstock/ref.hpp>
 
@@ -16,9 +15,9 @@ class Outbox;
 /// has gone away or the server has stopped: then nothing happens. Dropped unsent it answers 500.
 class Reply {
  public:
-  Reply() noexcept = default;
-  Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept : outbox_(std::move(outbox)), number_(number) {}
-  Reply(Reply&& other) noexcept = default;
+  Reply() noexcept;
+  Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept;
+  Reply(Reply&& other) noexcept;
   Reply& operator=(Reply&& other) noexcept;
   ~Reply();
 
