@@ -21,10 +21,11 @@ from penstock._version import __version__
 if TYPE_CHECKING:
     from penstock import errors, serving
     from penstock.context import GraphContext
+    from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.function import ServingFunction, new_function
     from penstock.models import V2ModelServer
-    from penstock.routers import ModelRouter, VotingEnsemble
+    from penstock.routers import ModelRouter
     from penstock.server import GraphServer, create_graph_server
 
 _HOMES = {
@@ -36,7 +37,7 @@ _HOMES = {
     "Response": "penstock.event",
     "ServingFunction": "penstock.function",
     "V2ModelServer": "penstock.models",
-    "VotingEnsemble": "penstock.routers",
+    "VotingEnsemble": "penstock.ensemble",
     "create_graph_server": "penstock.server",
     "new_function": "penstock.function",
 }

@@ -32,8 +32,10 @@ class _Call:
 
     def fits(self, other: _Call) -> bool:
         """Tell whether both may be rows of one request: same inputs, nothing else different."""
-        return self.names == other.names and _form(self.request["inputs"]) == _form(other.request["inputs"]) and (
-            self.rest() == other.rest()
+        return (
+            self.names == other.names
+            and _form(self.request["inputs"]) == _form(other.request["inputs"])
+            and (self.rest() == other.rest())
         )
 
 

@@ -73,9 +73,8 @@ class Shape:
         for name, step in self._graph.steps.items():
             for earlier in step.after:
                 if earlier not in self.followers:
-                    raise GraphError(
-                        f"step '{name}': cant set after, there is no step named {earlier}{nearest(earlier, self.followers)}"
-                    )
+                    near = nearest(earlier, self.followers)
+                    raise GraphError(f"step '{name}': cant set after, there is no step named {earlier}{near}")
                 self.followers[earlier].append(name)
 
     def _check_steps(self) -> None:
@@ -92,7 +91,9 @@ class Shape:
                 check_routes(step, name)
             if isinstance(step, QueueStep) and step.path:
                 kind = step.path.partition("://")[0] if "://" in step.path else "v3io"
-                raise GraphError(f"step '{name}': queues of kind {kind} ({step.path}) are not offered, only in memory, path=''")
+                raise GraphError(
+                    f"step '{name}': queues of kind {kind} ({step.path}) are not offered, only in memory, path=''"
+                )
 
     def _check_loops(self) -> None:
         """Follow errors as well as results: a handler that leads back to the step it serves never ends."""
@@ -113,7 +114,9 @@ class Shape:
                 continue
             if name in path:
                 loop = [*list(path)[list(path).index(name) :], name]
-                raise GraphError(f"Error, loop detected in step {name}, graph must be acyclic (DAG): {' -> '.join(loop)}")
+                raise GraphError(
+                    f"Error, loop detected in step {name}, graph must be acyclic (DAG): {' -> '.join(loop)}"
+                )
             path[name] = None
             waiting.append((name, True))
             handler = self.handler_of(name)
@@ -123,9 +126,8 @@ class Shape:
 
     def _check_line(self) -> None:
         if len(self.entries) > 1:
-            raise GraphError(
-                f"sync engine can only have one starting step (without .after), these have none: {', '.join(self.entries)}"
-            )
+            starts = ", ".join(self.entries)
+            raise GraphError(f"sync engine can only have one starting step (without .after), not several: {starts}")
         for name, step in self._graph.steps.items():
             if len(step.after) > 1 or len(self.followers[name]) > 1:
                 raise GraphError(f"synchronous flow engine doesnt support branches use async for step {name}")

@@ -6,12 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from penstock.checks import EMPTY, Shape, check_routes
+from penstock.ensemble import VotingEnsemble
 from penstock.errors import GraphError
 from penstock.graph import RootFlowStep
 from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
 from penstock.resolve import Resolver
-from penstock.routers import ModelRouter, Route, VotingEnsemble
+from penstock.routers import ModelRouter, Route
 from penstock.steps import BaseStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def compile_graph(graph: RootFlowStep | RouterStep | None, context: Any, resolve
     GraphError
         Whatever is wrong with the graph, at the first thing that is.
     """
+    if graph is None:
+        raise GraphError(EMPTY)
     check_graph(graph)
     builder = _Builder(context, resolver)
     if isinstance(graph, RouterStep):
         return builder.router_topology(graph)
-    assert graph is not None  # check_graph has refused it
     return builder.flow_topology(graph)
 
 
@@ -148,30 +150,47 @@ class _Builder:
 
     def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
         options = step.options
-        if options.max_batch_size > 1 and (loaded.kind not in ("map", "model") or (loaded.kind == "map" and loaded.full_event)):
+        if options.max_batch_size > 1 and (
+            loaded.kind not in ("map", "model") or (loaded.kind == "map" and loaded.full_event)
+        ):
             what = f"{step.class_name}" if loaded.kind != "map" else "a step with full_event or do_event"
             raise GraphError(f"step '{name}': {what} takes one event at a time, so it cannot have .batch()")
         paths: dict[str, Any] = {}
         if loaded.kind != "model" and not loaded.full_event:
             paths = {"input_path": step.input_path, "result_path": step.result_path}
         return self._add(
-            step, name, loaded.kind, loaded.target, concurrency=loaded.concurrency, responder=answers,
-            full_event=loaded.full_event and loaded.kind != "model", **paths,
+            step,
+            name,
+            loaded.kind,
+            loaded.target,
+            concurrency=loaded.concurrency,
+            responder=answers,
+            full_event=loaded.full_event and loaded.kind != "model",
+            **paths,
         )
 
-    def _add(self, step: BaseStep, name: str, kind: str, target: Any = None, *, concurrency: int = 1, **more: Any) -> int:
+    def _add(
+        self, step: BaseStep, name: str, kind: str, target: Any = None, *, concurrency: int = 1, **more: Any
+    ) -> int:
         options = step.options
         capacity = options.capacity or max(_CAPACITY, options.max_batch_size)
         if capacity < options.max_batch_size:
-            raise GraphError(
-                f"step '{name}': its queue holds {capacity} events, so a batch of {options.max_batch_size} could never fill"
-            )
+            size = options.max_batch_size
+            raise GraphError(f"step '{name}': its queue holds {capacity} events, so a batch of {size} could never fill")
         try:
-            return self._core.add_step(
-                name, kind, target, concurrency=options.concurrency or concurrency, capacity=capacity,
-                batch_size=options.max_batch_size, batch_delay=options.max_delay, timeout=options.timeout or 0.0,
-                copy=options.copy, **more,
+            index: int = self._core.add_step(
+                name,
+                kind,
+                target,
+                concurrency=options.concurrency or concurrency,
+                capacity=capacity,
+                batch_size=options.max_batch_size,
+                batch_delay=options.max_delay,
+                timeout=options.timeout or 0.0,
+                copy=options.copy,
+                **more,
             )
+            return index
         except GraphError:
             raise
         except ValueError as error:
@@ -195,7 +214,12 @@ class _Builder:
             index = self._add(step, name, "map", router.do_event, full_event=True, responder=answers)
             return _Place(index, [index], [index])
         indexes = [
-            self._task(route, prefix + key, loaded[key], answers=answers and not (isinstance(router, VotingEnsemble) or router.leaves))
+            self._task(
+                route,
+                prefix + key,
+                loaded[key],
+                answers=answers and not (isinstance(router, VotingEnsemble) or router.leaves),
+            )
             for key, route in step.routes.items()
         ]
         if isinstance(router, VotingEnsemble):
@@ -206,7 +230,9 @@ class _Builder:
         target = step.target
         if target.class_object is None and not step.class_name:
             step = RouterStep(step.name, dataclasses.replace(target, class_name=_DEFAULT_ROUTER), step.class_args)
-        router = load_step(step, name or step.class_name.rpartition(".")[2], self._context, self._resolver, routes=routes).object
+        router = load_step(
+            step, name or step.class_name.rpartition(".")[2], self._context, self._resolver, routes=routes
+        ).object
         if isinstance(router, ModelRouter) and not router.routes:
             router.adopt(routes)
         if not callable(getattr(router, "do_event", None)):
@@ -230,7 +256,9 @@ class _Builder:
             self._core.connect(index, leave)
         return _Place(chooser, [leave], [chooser, *indexes, leave])
 
-    def _fan_out(self, step: RouterStep, name: str, router: VotingEnsemble, indexes: list[int], *, answers: bool) -> _Place:
+    def _fan_out(
+        self, step: RouterStep, name: str, router: VotingEnsemble, indexes: list[int], *, answers: bool
+    ) -> _Place:
         gather = self._core.add_step(f"{name}.out", "gather", router.gather, responder=answers)
         scatter = self._add(step, name, "scatter", router.scatter, gather=gather)
         own = self._core.add_step(f"{name}.self", "pass")

@@ -141,7 +141,7 @@ class MLRunModelLimitExceededError(MLRunHTTPStatusError, ValueError):
 
 
 class MLRunUnauthorizedError(MLRunHTTPStatusError):
-    """401: who is calling?"""
+    """401: the caller has not said who it is."""
 
     status_code = 401
 

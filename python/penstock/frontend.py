@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from penstock._version import __version__
-from penstock.routers import VotingEnsemble
+from penstock.ensemble import VotingEnsemble
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
@@ -37,11 +37,13 @@ class Frontend:
                 self._names.append(router.name)
         self.closing = False
 
-    def get(self, path: str) -> Answer | None:
+    def get(self, path: str) -> Answer | None:  # noqa: PLR0911  # a table of paths
         """Answer a GET: status and body; None if the path is none of the protocol's."""
         parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
-        if parts[:1] != ["v2"]:
+        if parts[0] != "v2":
             return None
+        if parts[1:2] == ["models"] and len(parts) > 2:
+            return self._of_model(parts[2], parts[3:])
         match parts[1:]:
             case []:
                 return 200, {"name": self._name, "version": __version__, "extensions": []}
@@ -53,15 +55,14 @@ class Frontend:
                 return self.ready()
             case ["models"]:
                 return 200, {"models": self._names}
-            case ["models", model]:
-                return self._metadata(model)
-            case ["models", model, "ready"]:
-                return self._model_ready(model)
-            case ["models", model, "versions", version]:
-                return self._metadata(f"{model}:{version}")
-            case ["models", model, "versions", version, "ready"]:
-                return self._model_ready(f"{model}:{version}")
         return None
+
+    def _of_model(self, model: str, rest: list[str]) -> Answer | None:
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            model, rest = f"{model}:{rest[1]}", rest[2:]
+        if not rest:
+            return self._metadata(model)
+        return self._model_ready(model) if rest == ["ready"] else None
 
     def ready(self) -> Answer:
         """Say whether requests are welcome: all models loaded, and not closing."""

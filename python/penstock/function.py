@@ -331,7 +331,9 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port") from error
+            raise PortInUse(
+                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
+            ) from error
 
 
 def _globals(frame: FrameType) -> dict[str, Any]:

@@ -42,10 +42,19 @@ class RootFlowStep(BaseStep):
         return self.add_step(class_name, name, handler, **arguments)
 
     def add_step(
-        self, class_name: Any = None, name: str | None = None, handler: Any = None,
-        after: str | BaseStep | list[str] | tuple[str, ...] | None = None, before: str | list[str] | None = None, *,
-        graph_shape: str | None = None, function: str | None = None, full_event: bool | None = None,
-        input_path: str | None = None, result_path: str | None = None, **class_args: Any,
+        self,
+        class_name: Any = None,
+        name: str | None = None,
+        handler: Any = None,
+        after: str | BaseStep | list[str] | tuple[str, ...] | None = None,
+        before: str | list[str] | None = None,
+        *,
+        graph_shape: str | None = None,
+        function: str | None = None,
+        full_event: bool | None = None,
+        input_path: str | None = None,
+        result_path: str | None = None,
+        **class_args: Any,
     ) -> BaseStep:
         """Add a step anywhere in the graph, and return it.
 
@@ -91,7 +100,13 @@ class RootFlowStep(BaseStep):
         raise GraphError("respond() belongs to a step, for example graph.to(...).respond()")
 
     def error_handler(
-        self: Self, name: Any = None, class_name: Any = None, handler: Any = None, *, before: Any = None, **arguments: Any
+        self: Self,
+        name: Any = None,
+        class_name: Any = None,
+        handler: Any = None,
+        *,
+        before: Any = None,
+        **arguments: Any,
     ) -> Self:
         """Send events that fail in any step without a handler of its own to a step; return the graph."""
         if before:
@@ -179,7 +194,9 @@ class RootFlowStep(BaseStep):
         free = f"{wanted}-{number}"
         if not name and not default:
             return free
-        raise GraphError(f"there is a step named '{wanted}' already; name this one otherwise, for example name='{free}'")
+        raise GraphError(
+            f"there is a step named '{wanted}' already; name this one otherwise, for example name='{free}'"
+        )
 
 
 _KINDS: dict[str, type[BaseStep]] = {

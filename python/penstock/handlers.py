@@ -62,7 +62,11 @@ def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: d
     found = target.class_object if target.class_object is not None else resolver.find(step.class_name)
     if inspect.isroutine(found) and not step.handler:
         return _of_function(step, found, context, resolver)
-    made = _make(step, name, found, context, resolver, extras) if inspect.isclass(found) else _adopt(step, found, context)
+    arguments = resolver.class_args(step.class_args)
+    if inspect.isclass(found):
+        made = make_object(found, arguments, _offered(step, context) | extras, name)
+    else:
+        made = _adopt(step, found, arguments, context)
     _start(made, name)
     return _of_object(step, made)
 
@@ -97,28 +101,25 @@ def _of_function(step: TaskStep, function: Callable[..., Any], context: Any, res
     return _loaded("map", bound, step.full_event)
 
 
-def _make(
-    step: TaskStep, name: str, found: Any, context: Any, resolver: Resolver, extras: dict[str, Any]
-) -> Any:
-    offered = {
+def _offered(step: TaskStep, context: Any) -> dict[str, Any]:
+    """Return what a constructor gets without being told, if it takes it; None counts as nothing."""
+    return {
         "context": context,
         "name": step.name or None,
         "input_path": step.input_path,
         "result_path": step.result_path,
         "full_event": step.full_event or None,
-        **extras,
     }
-    return make_object(found, resolver.class_args(step.class_args), offered, name)
 
 
-def _adopt(step: TaskStep, made: Any, context: Any) -> Any:
+def _adopt(step: TaskStep, made: Any, arguments: dict[str, Any], context: Any) -> Any:
     """Take an object that was given ready-made."""
     if isinstance(made, V2ModelServer):
-        made.name = step.name or made.name
-        made.version = made.name.partition(":")[2]
-        made.context = made.context or context
+        made.adopt(step.name, arguments, context)
         if step.input_path or step.result_path:
             made.set_paths(step.input_path, step.result_path)
+    elif arguments:
+        raise GraphError(f"a {type(made).__name__} object is made already, it takes no {', '.join(arguments)}")
     return made
 
 

@@ -51,7 +51,7 @@ class V2ModelServer:
     inputs: list[dict[str, Any]] = []  # noqa: RUF012  # read only here; the instance gets its own
     outputs: list[dict[str, Any]] = []  # noqa: RUF012
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the order is MLRun's
         self,
         context: Any = None,
         name: str | None = None,
@@ -101,6 +101,14 @@ class V2ModelServer:
                 f"model '{self.name}': failed to load model {self.name}: {type(error).__name__}: {error}"
             ) from error
         self.ready = True
+
+    def adopt(self, name: str, class_args: dict[str, Any], context: Any) -> None:
+        """Take a name and arguments; called when the graph is made, on a model that was given as an object."""
+        self.name = name or self.name
+        self.version = self.name.partition(":")[2]
+        self.context = self.context or context
+        self.model_path = class_args.pop("model_path", self.model_path)
+        self._params |= class_args
 
     def set_paths(self, input_path: str | None, result_path: str | None) -> None:
         """Say where in the body the request is, and where the reply is written."""

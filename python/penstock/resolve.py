@@ -152,7 +152,7 @@ class Resolver:
             found = target
         if not callable(found):
             raise GraphError(f"the {what} {target!r} is not a function, it is of type {type(found).__name__}")
-        return found  # type: ignore[no-any-return]  # a callable of any signature
+        return found
 
     def class_args(self, class_args: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve the arguments whose names start with "_": they are functions, and lose the underscore."""
@@ -165,14 +165,14 @@ class Resolver:
         return resolved
 
     def _own(self, name: str, what: str) -> Any:
-        own = _own_class(name.rpartition(".")[2])
+        last = name.rpartition(".")[2]
+        own = _own_class(last)
         if own is not None:
             return own
         import penstock.serving
 
-        raise NameNotFound(
-            f"there is no {what} '{name}' in penstock.serving{nearest(name.rpartition('.')[2], penstock.serving.__all__)}"
-        )
+        near = nearest(last, penstock.serving.__all__)
+        raise NameNotFound(f"there is no {what} '{name}' in penstock.serving{near}")
 
     def _known(self) -> list[str]:
         import penstock.serving
@@ -207,7 +207,9 @@ def _import(name: str, what: str) -> Any:
             module = importlib.import_module(path)
         except ModuleNotFoundError as error:
             if error.name is None or not (path == error.name or path.startswith(error.name + ".")):
-                raise NameNotFound(f"{what} '{name}': '{path}' needs the module '{error.name}', which is missing") from error
+                raise NameNotFound(
+                    f"{what} '{name}': '{path}' needs the module '{error.name}', which is missing"
+                ) from error
             used -= 1
             break
     if module is None:

@@ -17,6 +17,8 @@ from penstock.steps import RouterStep
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from typing_extensions import Self
+
     from penstock._core import Event
     from penstock.engine import Engine
 
@@ -72,6 +74,7 @@ class GraphServer:
         self.name = name
         self.default_content_type = default_content_type
         self.compiled: Compiled | None = None
+        self._responds = False
         self._engine: Engine | None = None
         self.context = GraphContext(
             name=name,
@@ -83,7 +86,7 @@ class GraphServer:
             server=self,
         )
 
-    def __enter__(self) -> GraphServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -110,26 +113,20 @@ class GraphServer:
             The graph is wrong.
         """
         self.context = context or self.context
-        self.compiled = compile_graph(self.graph, self.context, Resolver(namespace))
+        self._compile(namespace)
 
     def init_object(self, namespace: Any = None) -> None:
         """Start the engine; names are looked up now if they were not before."""
         if self.compiled is None:
             self.init_states(None, namespace)
-        assert self.compiled is not None  # init_states has set it, or raised
-        from penstock.engine import Engine
-
-        self._engine = Engine(self.compiled.plan, self.name)
+        self._start()
 
     @property
     def engine(self) -> Engine:
         """The engine that runs the graph; it is made at the first use."""
-        if self._engine is None:
-            self.init_object(sys.modules.get("__main__"))
-        assert self._engine is not None  # init_object has set it, or raised
-        return self._engine
+        return self._engine or self._start()
 
-    def test(
+    def test(  # noqa: PLR0917  # the order is MLRun's
         self,
         path: str = "/",
         body: Any = None,
@@ -212,16 +209,28 @@ class GraphServer:
             return _failed(error)
         if get_body or isinstance(answer, Response):
             return answer
-        return Response(body=answer, content_type="application/json" if isinstance(answer, (dict, list)) else "text/plain")
+        content_type = "application/json" if isinstance(answer, (dict, list)) else "text/plain"
+        return Response(body=answer, content_type=content_type)
 
     def run(self, event: Event, *, timeout: float | None = None) -> Any:
         """Send an event through the graph; return the answer's body, or the event's id without a responder."""
-        engine = self._engine or self.engine
-        assert self.compiled is not None  # the engine has been made from it
-        if self.compiled.responds:
+        engine = self._engine or self._start()
+        if self._responds:
             return engine.run(event, timeout)
         engine.submit(event)
         return {"id": event.id}
+
+    def _start(self) -> Engine:
+        from penstock.engine import Engine
+
+        compiled = self.compiled or self._compile(sys.modules.get("__main__"))
+        self._engine = Engine(compiled.plan, self.name)
+        return self._engine
+
+    def _compile(self, namespace: Any) -> Compiled:
+        self.compiled = compile_graph(self.graph, self.context, Resolver(namespace))
+        self._responds = self.compiled.responds
+        return self.compiled
 
     def wait_for_completion(self, timeout: float = _DRAIN_SECONDS) -> None:
         """Wait until all events are settled, then close: a graph that was waited for takes no more events."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.context import GraphContext
+    from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.models import V2ModelServer
-    from penstock.routers import ModelRouter, VotingEnsemble
+    from penstock.routers import ModelRouter
     from penstock.server import GraphServer, create_graph_server
 
 _HOMES = {
@@ -19,7 +20,7 @@ _HOMES = {
     "ModelRouter": "penstock.routers",
     "Response": "penstock.event",
     "V2ModelServer": "penstock.models",
-    "VotingEnsemble": "penstock.routers",
+    "VotingEnsemble": "penstock.ensemble",
     "create_graph_server": "penstock.server",
 }
 

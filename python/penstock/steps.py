@@ -65,7 +65,13 @@ class BaseStep:
         return self
 
     def error_handler(
-        self: Self, name: Any = None, class_name: Any = None, handler: Any = None, *, before: Any = None, **arguments: Any
+        self: Self,
+        name: Any = None,
+        class_name: Any = None,
+        handler: Any = None,
+        *,
+        before: Any = None,
+        **arguments: Any,
     ) -> Self:
         """Send events that fail here to a step; return this step.
 
@@ -119,10 +125,17 @@ class BaseStep:
 
     def to_dict(self) -> dict[str, Any]:
         """Write the step down with MLRun's field names; what says nothing is left out."""
-        return without_empty({
-            "kind": self.kind, "after": list(self.after), "on_error": self.on_error, "responder": self.responder,
-            "function": self.function, "shape": self.shape, "engine_options": self.options.to_dict(),
-        })
+        return without_empty(
+            {
+                "kind": self.kind,
+                "after": list(self.after),
+                "on_error": self.on_error,
+                "responder": self.responder,
+                "function": self.function,
+                "shape": self.shape,
+                "engine_options": self.options.to_dict(),
+            }
+        )
 
     def _read(self, fields: dict[str, Any]) -> None:
         self.after = list(fields.get("after", []))
@@ -164,10 +177,16 @@ class TaskStep(BaseStep):
 
     def to_dict(self) -> dict[str, Any]:
         """Write the step down; classes and functions that were given as objects by their names."""
-        return super().to_dict() | without_empty({
-            "class_name": self.class_name, "class_args": plain(self.class_args), "handler": self.handler,
-            "full_event": self.full_event, "input_path": self.input_path, "result_path": self.result_path,
-        })
+        return super().to_dict() | without_empty(
+            {
+                "class_name": self.class_name,
+                "class_args": plain(self.class_args),
+                "handler": self.handler,
+                "full_event": self.full_event,
+                "input_path": self.input_path,
+                "result_path": self.result_path,
+            }
+        )
 
     def _read(self, fields: dict[str, Any]) -> None:
         super()._read(fields)
@@ -188,8 +207,15 @@ class RouterStep(TaskStep):
         self.routes: dict[str, TaskStep] = {}
 
     def add_route(
-        self, key: str, route: TaskStep | None = None, class_name: Any = None, handler: Any = None, *,
-        function: str | None = None, full_event: bool | None = None, **class_args: Any,
+        self,
+        key: str,
+        route: TaskStep | None = None,
+        class_name: Any = None,
+        handler: Any = None,
+        *,
+        function: str | None = None,
+        full_event: bool | None = None,
+        **class_args: Any,
     ) -> TaskStep:
         """Add a route, usually a model, and return its step; a route of that name is replaced.
 

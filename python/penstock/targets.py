@@ -35,10 +35,8 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
     except PenstockError:
         raise
     except (Exception, SystemExit) as error:
-        frame = next(
-            (frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename.endswith(".py")), None
-        )
-        where = f" (line {frame.lineno} of {os.path.basename(frame.filename)})" if frame else ""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" (line {frame.lineno} of {os.path.basename(frame.filename)})"
         raise GraphError(f"{place} failed to load{where}: {type(error).__name__}: {error}") from error
     return _pick(module, place, name), module
 
@@ -88,4 +86,5 @@ def _pick(module: ModuleType, place: str, name: str) -> ServingFunction:
         return next(iter(functions.values()))
     if not functions:
         raise GraphError(f"{place} has no serving function; make one with penstock.new_function(...)")
-    raise GraphError(f"{place} has several serving functions, name one: {', '.join(f'{place}:{key}' for key in functions)}")
+    candidates = ", ".join(f"{place}:{key}" for key in functions)
+    raise GraphError(f"{place} has several serving functions, name one: {candidates}")

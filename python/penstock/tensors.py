@@ -69,7 +69,8 @@ def to_array(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"input '{name}': the data is not {datatype}: {error}") from None
     if flat.size != math.prod(shape):
-        raise BadRequest(f"input '{name}': shape {list(shape)} needs {math.prod(shape)} values, the data has {flat.size}")
+        needed = math.prod(shape)
+        raise BadRequest(f"input '{name}': shape {list(shape)} needs {needed} values, the data has {flat.size}")
     return flat.reshape(shape)
 
 
@@ -133,5 +134,6 @@ def _without_null(data: Any, datatype: str) -> Any:
     if not datatype.startswith("FP"):
         return data
     if isinstance(data, (list, tuple)):
-        return [_without_null(item, datatype) if item is None or isinstance(item, (list, tuple)) else item for item in data]
+        changes = any(item is None or isinstance(item, (list, tuple)) for item in data)
+        return [_without_null(item, datatype) for item in data] if changes else data
     return math.nan if data is None else data
