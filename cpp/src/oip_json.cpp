@@ -94,13 +94,15 @@ class InputReader {
 std::vector<std::string> read_outputs(od::value value) {
   if (value.type().value() != od::json_type::array) refuse("outputs must be an array");
   std::vector<std::string> names;
-  for (auto item : value.get_array().value()) {
+  od::array elements = value.get_array().value();
+  for (auto item : elements) {
     od::value output = item.value();
     if (output.type().value() != od::json_type::object) refuse("outputs must hold objects with a name");
     if (names.size() == kMaxOutputs) refuse("more than " + std::to_string(kMaxOutputs) + " outputs are asked for");
     Keys keys;
     std::optional<std::string> name;
-    for (auto entry : output.get_object().value()) {
+    od::object members = output.get_object().value();
+    for (auto entry : members) {
       od::field field = taken(std::move(entry));
       const std::string_view key = field.unescaped_key().value();
       keys.add(key);
@@ -121,7 +123,8 @@ std::vector<Tensor> read_inputs(od::value value, std::size_t text_size) {
   if (value.type().value() != od::json_type::array) throw NotProtocol{};
   std::vector<Tensor> inputs;
   InputReader reader(text_size);
-  for (auto item : value.get_array().value()) {
+  od::array elements = value.get_array().value();
+  for (auto item : elements) {
     od::value input = item.value();
     if (input.type().value() != od::json_type::object) throw NotProtocol{};
     inputs.push_back(reader.read(input.get_object().value()));
@@ -135,7 +138,8 @@ InferRequest read_request(od::document& document, std::size_t text_size) {
   InferRequest request;
   Keys keys;
   bool has_inputs = false;
-  for (auto entry : document.get_object().value()) {
+  od::object members = document.get_object().value();
+  for (auto entry : members) {
     od::field field = taken(std::move(entry));
     const std::string_view key = field.unescaped_key().value();
     keys.add(key);
@@ -162,7 +166,8 @@ InferRequest read_request(od::document& document, std::size_t text_size) {
 bool is_tensor(od::value value) {
   if (value.type().value() != od::json_type::object) return false;
   int found = 0;
-  for (auto entry : value.get_object().value()) {
+  od::object members = value.get_object().value();
+  for (auto entry : members) {
     od::field field = taken(std::move(entry));
     const std::string_view key = field.unescaped_key().value();
     found |= key == "name" ? 1 : key == "shape" ? 2 : key == "datatype" ? 4 : 0;
@@ -174,12 +179,14 @@ bool is_tensor(od::value value) {
 bool is_protocol_shaped(od::document& document) {
   if (document.type().value() != od::json_type::object) return false;
   bool shaped = false;
-  for (auto entry : document.get_object().value()) {
+  od::object members = document.get_object().value();
+  for (auto entry : members) {
     od::field field = taken(std::move(entry));
     if (field.unescaped_key().value() != "inputs") continue;
     od::value inputs = field.value();
     if (inputs.type().value() != od::json_type::array) return false;
-    for (auto item : inputs.get_array().value()) {
+    od::array elements = inputs.get_array().value();
+    for (auto item : elements) {
       if (!is_tensor(item.value())) return false;
       shaped = true;
     }

@@ -87,7 +87,8 @@ class DataReader {
     if (depth >= tensor_.shape.size() || value.type().value() != od::json_type::array) ragged();
     const bool innermost = depth + 1 == tensor_.shape.size();
     std::int64_t rows = 0;
-    for (auto item : value.get_array().value()) {
+    od::array elements = value.get_array().value();
+    for (auto item : elements) {
       od::value row = item.value();
       if (innermost) {
         read_one(row);
@@ -153,7 +154,8 @@ void read_strings(od::array array, Tensor& tensor, std::size_t most) {
 std::vector<std::int64_t> read_shape(od::value value) {
   if (value.type().value() != od::json_type::array) refuse("shape must be an array of integers");
   std::vector<std::int64_t> shape;
-  for (auto item : value.get_array().value()) {
+  od::array elements = value.get_array().value();
+  for (auto item : elements) {
     std::int64_t size = 0;
     if (item.value().get_int64().get(size) != simdjson::SUCCESS || size < 0)
       refuse("shape must hold integers that are not negative");
