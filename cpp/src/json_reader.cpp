@@ -18,7 +18,12 @@ constexpr std::size_t kFew = 16;  ///< keys that are compared one by one
 
 void refuse(const std::string& text) { throw BadRequest(text); }
 
-std::string in_quotes(std::string_view name) { return "'" + std::string(name) + "'"; }
+std::string in_quotes(std::string_view name) {
+  std::string quoted(1, '\'');
+  quoted += name;
+  quoted += '\'';
+  return quoted;
+}
 
 void Keys::add(std::string_view key) {
   if (names_.size() < kFew && std::find(names_.begin(), names_.end(), key) != names_.end()) appears_twice(key);

@@ -14,9 +14,13 @@ namespace {
 constexpr std::size_t kMaxRank = 32;
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (const std::int64_t size : shape) text += (text.size() > 1 ? "," : "") + std::to_string(size);
-  return text + "]";
+  std::string text(1, '[');
+  for (const std::int64_t size : shape) {
+    if (text.size() > 1) text += ',';
+    text += std::to_string(size);
+  }
+  text += ']';
+  return text;
 }
 
 /// Number of elements of a shape; nothing if it, or its bytes, cannot be counted.
