@@ -101,6 +101,10 @@ void Executor::run_batch(StepId id, Batch& batch) {
     for (Event& event : batch) {
       if (event.completion() != nullptr) fail(id, std::move(event), Failure(failure));
     }
+  } catch (const std::exception& error) {
+    for (Event& event : batch) {
+      if (event.completion() != nullptr) fail(id, std::move(event), Failure{"", 500, "", error.what(), {}});
+    }
   }
   note_time(id, Clock::now() - start);
 }

@@ -1,6 +1,7 @@
 // The executor's side towards those who bring events and threads.
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <penstock/executor.hpp>
@@ -26,7 +27,7 @@ void Waiter::on_reply(Answer&& answer) {
   if (elsewhere) lane->wake(this);
 }
 
-Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
+Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry) {
   if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
   if (!has_room(root->bytes)) return Admission::kFull;
   events_.fetch_add(1);
@@ -39,7 +40,7 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
     });
   }
   Event event(std::move(body), std::move(envelope), Ref<Completion>(root), plan_->answers());
-  fan_out(std::move(event), plan_->entries(), true);
+  fan_out(std::move(event), entry == kNoStep ? plan_->entries() : std::span<const StepId>(&entry, 1), true);
   return Admission::kAccepted;
 }
 
@@ -54,19 +55,35 @@ Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope
   const Frame frame(*this, turn);
   waiter->lane_ = &lane_;
   waiter->caller_ = std::this_thread::get_id();
-  for (;;) {
-    const Admission admission = admit(Ref<Root>(waiter), std::move(body), envelope);
-    if (admission == Admission::kAccepted) break;
-    if (admission == Admission::kClosed) throw Failure{"", 503, "GraphClosed", "the graph is closed", {}};
-    {
-      const std::lock_guard lock(mutex_);
-      room_wanted_.push_back(waiter.get());
-      full_.store(true);
-    }
-    lane_.wait(turn, [&] { return has_room(waiter->bytes) || refusing_.load(); });
-  }
+  admit_waiting(turn, Ref<Root>(waiter), std::move(body), std::move(envelope));
   lane_.wait(turn, [&] { return waiter->ready(); });
   return waiter->take();
+}
+
+void Executor::post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
+  Lane::Turn turn(Lane::Role::kCaller, root.get());
+  turn.inside = true;
+  admit_waiting(turn, std::move(root), std::move(body), std::move(envelope));
+}
+
+/// Without a seat of the calling thread's own the lane wakes another for what is admitted.
+void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
+  for (;;) {
+    const Admission admission = admit(root, std::move(body), envelope);
+    if (admission == Admission::kAccepted) return;
+    if (admission == Admission::kClosed)
+      throw Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}};
+    if (my_turn() != nullptr && my_turn() != &turn)
+      throw Failure{"", 503, "QueueFull", "the graph is full, and a handler of its own cannot wait for room in it", {}};
+    std::optional<Frame> frame;
+    if (my_turn() == nullptr) frame.emplace(*this, turn);
+    {
+      const std::lock_guard lock(mutex_);
+      room_wanted_.push_back(turn.owner);
+      full_.store(true);
+    }
+    lane_.wait(turn, [&] { return has_room(root->bytes) || refusing_.load(); });
+  }
 }
 
 bool Executor::drain() { return lane_.drain(*top_->turn); }

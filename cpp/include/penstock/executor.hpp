@@ -77,8 +77,11 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   static std::shared_ptr<Executor> create(std::shared_ptr<Plan> plan, Gate& gate, Options options);
   ~Executor() override;
 
-  /// Admits an event; never blocks and runs nothing. `root` is answered at once if nothing can answer.
-  Admission admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
+  /// Admits an event; never blocks and runs nothing. It enters at the plan's entries, or at the step
+  /// given. `root` is answered at once if nothing can answer. The body is taken only if accepted.
+  Admission admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry = kNoStep);
+  /// Admits an event, waiting for room. Inside the gate. Throws Failure if the graph is closed.
+  void post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   /// Admits an event, waiting for room, and runs ready steps on this thread until it is answered.
   /// Inside the gate. Throws Failure if the graph is closed or the caller is one of its own steps.
   Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope);
@@ -98,6 +101,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   [[nodiscard]] bool slow(StepId step) const { return slots_[step].slow.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t in_flight() const noexcept { return events_.load(); }
   [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
+  /// The calling thread has a place here, so that `flush` is called on it soon.
+  [[nodiscard]] bool seated() const { return my_turn() != nullptr; }
 
   /// Gives the calling thread a place as an I/O thread of this executor while it lives.
   class Seat;
@@ -155,6 +160,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void answered(Root& root);
   void settled(Root& root);
   bool has_room(std::size_t bytes) const;
+  void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   std::uint64_t at_time(TimePoint when, Timers::Action action);
   void keep_time();
   Lane::Turn* my_turn() const;

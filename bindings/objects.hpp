@@ -1,0 +1,67 @@
+#pragma once
+
+// Payloads, failures and events as Python sees them. All functions need the GIL.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <penstock/event.hpp>
+#include <penstock/failure.hpp>
+#include <penstock/payload.hpp>
+
+#include "gil.hpp"
+
+namespace penstock::python {
+
+/// What Python does for the bindings; set once by the engine.
+struct Hooks {
+  PyObject* describe = nullptr;    ///< exception -> (status, kind, message)
+  PyObject* make_error = nullptr;  ///< (step, status, kind, message, cause) -> exception
+  PyObject* clone = nullptr;       ///< body -> deep copy
+  PyObject* loads = nullptr;       ///< (bytes, declared to be JSON) -> body
+  PyObject* dumps = nullptr;       ///< body -> (status, content type, headers, bytes)
+  PyObject* spawn = nullptr;       ///< (coroutine, continuation): runs it on the loop's thread
+  PyObject* log_failure = nullptr; ///< (step, text, event id, cause): one that nobody else hears of
+};
+extern Hooks hooks;
+
+/// Takes over one reference.
+Object adopt(PyObject* object);
+Object share(PyObject* object);
+inline PyObject* raw(const Object& object) { return static_cast<PyObject*>(object.get()); }
+
+/// The body as an object, made of bytes or tensors when first asked for. Borrowed from the event.
+/// Throws Failure (a body that is not JSON).
+PyObject* body_of(Event& event);
+/// A payload as an object: a new reference.
+py::object to_object(const Payload& payload);
+
+/// The pending Python exception, which is cleared.
+Failure take_exception();
+Failure to_failure(const py::object& exception);
+/// The exception that a failure becomes for a Python caller.
+py::object to_exception(const Failure& failure);
+
+/// The event as a handler with `full_event` sees it. Holds the envelope while the handler has it.
+struct PyEvent {
+  Ref<Envelope> envelope;
+  py::object body;
+
+  Envelope& own();
+  py::dict fields(bool writable);
+};
+
+/// Lends the event's envelope and body to a Python event.
+py::object lend_event(Event& event);
+/// Takes back what the handler returned. Throws Failure if it is no event.
+void take_event(Event& event, PyObject* returned, const char* what);
+
+/// "a.b" split at dots; backslash-dot is a dot.
+std::vector<py::str> split_path(const std::string& path);
+/// What is at the path; None if a key is missing. A new reference, or null with an exception set.
+PyObject* get_at(PyObject* body, const std::vector<py::str>& path);
+/// Writes at the path, making dicts on the way; false with an exception set.
+bool set_at(PyObject* body, const std::vector<py::str>& path, PyObject* value);
+
+}  // namespace penstock::python

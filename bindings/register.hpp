@@ -1,0 +1,12 @@
+#pragma once
+
+#include "gil.hpp"
+
+namespace penstock::python {
+
+void register_event(py::module_& m);
+void register_plan(py::module_& m);
+void register_core(py::module_& m);
+void register_server(py::module_& m);
+
+}  // namespace penstock::python

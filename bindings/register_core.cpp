@@ -1,0 +1,167 @@
+#include <pybind11/stl.h>
+
+#include <utility>
+
+#include "core.hpp"
+#include "register.hpp"
+#include "steps.hpp"
+
+namespace penstock::python {
+namespace {
+
+/// An event that nobody waits for.
+class Unattended final : public Root {
+ private:
+  void on_reply(Answer&& /*answer*/) override {}
+};
+
+/// The continuation as the loop's thread holds it.
+struct PyContinuation {
+  std::shared_ptr<Continuation> held;
+  void resolve(const py::object& result) {
+    if (const auto continuation = std::exchange(held, nullptr)) continuation->resolve(result.ptr());
+  }
+  void reject(const py::object& error) {
+    if (const auto continuation = std::exchange(held, nullptr)) continuation->reject(to_failure(error));
+  }
+};
+
+void set_hooks(const py::kwargs& given) {
+  const std::pair<const char*, PyObject**> places[] = {
+      {"describe", &hooks.describe}, {"make_error", &hooks.make_error}, {"clone", &hooks.clone}, {"loads", &hooks.loads},
+      {"dumps", &hooks.dumps}, {"spawn", &hooks.spawn}, {"log_failure", &hooks.log_failure}};
+  for (const auto& [name, place] : places) {
+    // Kept for the life of the process: a step may need them until the very end.
+    if (given.contains(name)) *place = py::object(given[name]).release().ptr();
+  }
+}
+
+Payload body_payload(const PyEvent& event) {
+  return event.body.is_none() ? Payload() : Payload(share(event.body.ptr()));
+}
+
+py::dict step_stats(const Executor& executor, StepId id) {
+  const StepStats& stats = executor.stats(id);
+  py::dict described;
+  described["events"] = stats.events.get();
+  described["failed"] = stats.failed.get();
+  described["dropped"] = stats.dropped.get();
+  described["batches"] = stats.batches.get();
+  described["waiting"] = executor.waiting(id);
+  described["slow"] = executor.slow(id);
+  const std::uint64_t measured = stats.time.total();
+  described["seconds"] = measured == 0 ? 0.0 : std::chrono::duration<double>(stats.time.sum()).count() / static_cast<double>(measured);
+  return described;
+}
+
+}  // namespace
+
+void spawn(PyObject* coroutine, std::unique_ptr<Continuation> continuation) {
+  const py::object held = py::cast(PyContinuation{std::move(continuation)});
+  const py::object done =
+      py::reinterpret_steal<py::object>(PyObject_CallFunctionObjArgs(hooks.spawn, coroutine, held.ptr(), nullptr));
+  if (done) return;
+  if (const auto unused = std::exchange(held.cast<PyContinuation&>().held, nullptr)) unused->reject(take_exception());
+}
+
+Core::Core(PyPlan& plan) : plan_(plan) {
+  if (std::exchange(plan.taken, true)) throw std::invalid_argument("this plan runs already");
+  Executor::Options options;
+  options.observer = this;
+  options.flush = [s = service] { if (s->flush) s->flush(); };
+  options.assist = [s = service](std::size_t loop) { if (s->assist) s->assist(loop); };
+  options.nudge = [s = service] { if (s->nudge) s->nudge(); };
+  executor_ = Executor::create(plan_.plan, GilGate::instance(), std::move(options));
+}
+
+Core::~Core() {
+  close();
+  const WithoutGil released;
+  executor_.reset();
+}
+
+py::object Core::run(PyEvent& event, std::optional<double> timeout) {
+  auto waiter = make_ref<Waiter>();
+  if (timeout) waiter->deadline = Clock::now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*timeout));
+  Answer answer;
+  try {
+    answer = executor_->call(std::move(waiter), body_payload(event), event.envelope);
+  } catch (Failure& failure) {
+    answer.failure = std::move(failure);
+  }
+  if (answer.failure) {
+    const py::object error = to_exception(*answer.failure);
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
+    throw py::error_already_set();
+  }
+  return answer.body ? to_object(*answer.body) : py::none();
+}
+
+void Core::submit(PyEvent& event) {
+  try {
+    executor_->post(make_ref<Unattended>(), body_payload(event), event.envelope);
+  } catch (const Failure& failure) {
+    const py::object error = to_exception(failure);
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
+    throw py::error_already_set();
+  }
+}
+
+void Core::lend(const py::function& spawn_thread) {
+  const std::shared_ptr<Executor> executor = executor_;
+  const WithoutGil released;
+  executor->lend([&] {
+    GilGate& gate = GilGate::instance();
+    gate.enter();
+    bool started = true;
+    try {
+      spawn_thread();
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("penstock: no further thread could be started");
+      started = false;
+    }
+    gate.leave();
+    return started;
+  });
+}
+
+bool Core::drain(double timeout) {
+  return executor_->settle(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout)));
+}
+
+void Core::close() { executor_->close(); }
+
+py::dict Core::stats() const {
+  py::dict all;
+  for (StepId id = 0; id < executor_->plan().size(); ++id)
+    all[py::str(executor_->plan()[id].name)] = step_stats(*executor_, id);
+  return all;
+}
+
+void Core::failed(const Failure& failure, const Event& event) {
+  if (hooks.log_failure == nullptr) return;
+  try {
+    py::reinterpret_borrow<py::object>(hooks.log_failure)(
+        failure.step, failure.text(), event.envelope ? event.envelope->id : std::string(),
+        failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none());
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("penstock: a failure could not be logged");
+  }
+}
+
+void register_core(py::module_& m) {
+  m.def("set_hooks", &set_hooks, "What Python does for the core; see penstock.engine.");
+  py::class_<PyContinuation>(m, "Continuation", "How a coroutine's end is told to the core.")
+      .def("resolve", &PyContinuation::resolve, py::arg("result"))
+      .def("reject", &PyContinuation::reject, py::arg("error"));
+  py::class_<Core>(m, "Core", "One running graph.")
+      .def(py::init<PyPlan&>(), py::arg("plan"))
+      .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(), "The answer's body; None if nothing answers.")
+      .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")
+      .def("lend", &Core::lend, py::arg("spawn"), "Lend this thread until the core is closed; `spawn` starts one more.")
+      .def("drain", &Core::drain, py::arg("timeout"), "Take no more events and wait until all are settled; whether they are.")
+      .def("close", &Core::close)
+      .def("stats", &Core::stats);
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,103 @@
+#include <pybind11/stl.h>
+
+#include <utility>
+
+#include <http/front.hpp>
+#include <http/server.hpp>
+
+#include "core.hpp"
+#include "register.hpp"
+
+namespace penstock::python {
+namespace {
+
+class PythonHost final : public http::Host {
+ public:
+  http::Response render(const Object& body) override {
+    http::Response response;
+    try {
+      const py::tuple rendered = py::reinterpret_borrow<py::object>(hooks.dumps)(py::reinterpret_borrow<py::object>(raw(body)));
+      response.status = rendered[0].cast<int>();
+      response.content_type = rendered[1].cast<std::string>();
+      if (!rendered[2].is_none())
+        for (const auto& [name, value] : rendered[2].cast<py::dict>())
+          response.headers.emplace_back(py::str(name).cast<std::string>(), py::str(value).cast<std::string>());
+      const py::bytes data = rendered[3];
+      const std::string_view view = data;
+      response.body = http::Body(keep(data), view);
+    } catch (const py::error_already_set& error) {
+      const Failure failure = to_failure(error.value());
+      response = http::error_response(failure.status, "the answer cannot be sent: " + failure.text());
+    }
+    return response;
+  }
+
+  std::shared_ptr<void> attach() override { return std::make_shared<Attached>(); }
+
+ private:
+  static std::shared_ptr<const void> keep(py::object object) {
+    return {object.release().ptr(), [](const void* kept) {
+              GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept)));
+            }};
+  }
+};
+
+/// The HTTP server in front of a core.
+class PyServer {
+ public:
+  PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds, double deadline)
+      : front_(core.executor(), host_,
+               {core.plan().model_prefix, core.plan().frontend, responds,
+                std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000))}),
+        service_(core.service), server_(http::Options{host, port, io_threads, {}}, front_) {
+    front_.wake = [this](std::size_t loop) { server_.wake(loop); };
+    service_->flush = &http::Front::flush;
+    service_->assist = [this](std::size_t loop) { server_.assist(loop, std::chrono::hours(1)); };
+    service_->nudge = [this] { server_.wake(0); };
+    try {
+      server_.listen();
+    } catch (const std::system_error& error) {
+      py::set_error(PyExc_OSError, error.what());
+      throw py::error_already_set();
+    }
+  }
+  ~PyServer() { stop(); }
+
+  std::uint16_t port() const { return server_.port(); }
+  void start() {
+    const WithoutGil released;
+    server_.start();
+  }
+  void set_ready(bool ready) { front_.set_ready(ready); }
+  bool drain(double seconds) {
+    front_.set_ready(false);
+    const WithoutGil released;
+    return server_.drain(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
+  }
+  void stop() {
+    const WithoutGil released;
+    server_.stop();
+  }
+
+ private:
+  PythonHost host_;
+  http::Front front_;
+  std::shared_ptr<Core::Service> service_;
+  http::Server server_;
+};
+
+}  // namespace
+
+void register_server(py::module_& m) {
+  py::class_<PyServer>(m, "Server", "The HTTP server of a core. Raises OSError if it cannot listen.")
+      .def(py::init<const Core&, const std::string&, std::uint16_t, std::size_t, bool, double>(), py::arg("core"),
+           py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2, py::arg("responds") = true,
+           py::arg("deadline") = 30.0, py::keep_alive<1, 2>())
+      .def_property_readonly("port", &PyServer::port)
+      .def("start", &PyServer::start)
+      .def("set_ready", &PyServer::set_ready, py::arg("ready"))
+      .def("drain", &PyServer::drain, py::arg("timeout"), "Answer what has come, take no more; whether all was answered.")
+      .def("stop", &PyServer::stop);
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,27 @@
+#pragma once
+
+// Tensors of the wire as NumPy arrays and back. All functions need the GIL.
+
+#include <memory>
+#include <optional>
+
+#include <penstock/tensor.hpp>
+
+#include "gil.hpp"
+
+namespace penstock::python {
+
+/// An array over the tensor's memory, which it keeps alive. Writable if nobody else holds the tensor.
+py::object to_array(const Tensor& tensor);
+/// What `predict` gets as "inputs": the array of a single input, or a dict of name to array.
+py::object to_inputs(const InferRequest& request);
+/// The request as a body: the protocol's dict, with arrays as data.
+py::dict to_dict(const InferRequest& request);
+/// The response as a body: the protocol's dict, with plain lists as data.
+py::dict to_dict(const InferResponse& response);
+
+/// A tensor over the array's memory, which it keeps alive; nothing if the array has no datatype of
+/// the protocol or no dense memory.
+std::optional<Tensor> to_tensor(std::string name, const py::object& array);
+
+}  // namespace penstock::python

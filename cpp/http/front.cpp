@@ -1,0 +1,240 @@
+#include <http/front.hpp>
+
+#include <charconv>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <penstock/ids.hpp>
+#include <penstock/oip_json.hpp>
+
+namespace penstock::http {
+namespace {
+
+constexpr std::string_view kJson = "application/json";
+constexpr int kMaxDeadlineMs = 24 * 60 * 60 * 1000;
+
+struct Unsent {
+  Reply reply;
+  Answer answer;
+  std::optional<Response> response;
+};
+
+/// What the thread at hand has answered inside the gate and sends when it is outside.
+std::vector<Unsent>& unsent() {
+  static thread_local std::vector<Unsent> list;
+  return list;
+}
+
+Response failure_response(const Failure& failure) {
+  const bool ours = failure.status >= 500 && !failure.step.empty();
+  Response response =
+      error_response(failure.status, ours ? "step '" + failure.step + "': " + failure.text() : failure.text());
+  if (failure.status == 503 || failure.status == 429) response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
+Response response_of(Answer&& answer) {
+  if (answer.failure) return failure_response(*answer.failure);
+  Response response;
+  if (!answer.body) {
+    response.status = 204;
+    return response;
+  }
+  response.content_type = kJson;
+  if (const auto tensors = answer.body->response()) {
+    response.body = encode_infer_response(*tensors);
+  } else if (const Bytes* bytes = answer.body->bytes()) {
+    response.content_type = bytes->declared_json ? std::string(kJson) : "application/octet-stream";
+    response.body = Body(bytes->data, *bytes->data);
+  } else {
+    response.body = std::string("null");
+  }
+  return response;
+}
+
+/// Answers one request. Objects are rendered where the answer is made, inside the gate; all else,
+/// and the sending, waits until the thread is outside.
+class Asked final : public Root {
+ public:
+  Asked(Host& host, Reply&& reply, const Executor& executor) : host_(host), reply_(std::move(reply)), executor_(executor) {}
+  Reply& reply() { return reply_; }
+
+ private:
+  void on_reply(Answer&& answer) override {
+    std::optional<Response> response;
+    if (const Object* object = answer.body ? answer.body->object() : nullptr; object != nullptr && *object)
+      response = host_.render(*object);
+    if (executor_.seated()) {
+      unsent().push_back(Unsent{std::move(reply_), std::move(answer), std::move(response)});
+      return;
+    }
+    reply_.send(response ? std::move(*response) : response_of(std::move(answer)));
+  }
+
+  Host& host_;
+  Reply reply_;
+  const Executor& executor_;
+};
+
+class Unattended final : public Root {
+ private:
+  void on_reply(Answer&& /*answer*/) override {}
+};
+
+/// A type that a request's body may be JSON under: none, or what plain forms and `curl -d` send.
+bool may_be_json(std::string_view type) {
+  return type.empty() || type.substr(0, type.find(';')) == "application/x-www-form-urlencoded";
+}
+
+bool is_json(std::string_view type) {
+  std::string_view media = type.substr(0, type.find(';'));
+  while (!media.empty() && media.back() == ' ') media.remove_suffix(1);
+  return equals_ignoring_case(media, kJson) || equals_ignoring_case(media, "json") ||
+         (media.size() > 5 && equals_ignoring_case(media.substr(media.size() - 5), "+json"));
+}
+
+std::optional<std::chrono::milliseconds> asked_deadline(const Request& request) {
+  const auto header = request.header("X-Penstock-Timeout-Ms");
+  if (!header) return std::nullopt;
+  int value = 0;
+  const auto [end, error] = std::from_chars(header->data(), header->data() + header->size(), value);
+  if (error != std::errc() || end != header->data() + header->size() || value < 1 || value > kMaxDeadlineMs)
+    throw BadRequest("X-Penstock-Timeout-Ms is a whole number of milliseconds, 1 to 86400000");
+  return std::chrono::milliseconds(value);
+}
+
+Ref<Envelope> envelope_of(const Request& request) {
+  auto envelope = make_ref<Envelope>();
+  envelope->method = request.method();
+  envelope->path = request.path();
+  if (!request.query().empty()) envelope->path.append("?").append(request.query());
+  envelope->content_type = request.content_type();
+  envelope->arrival = std::chrono::system_clock::now();
+  envelope->headers.reserve(request.header_count());
+  for (std::size_t i = 0; i < request.header_count(); ++i) envelope->headers.emplace_back(request.header_at(i));
+  return envelope;
+}
+
+thread_local std::shared_ptr<void> attached;
+thread_local std::unique_ptr<Executor::Seat> seat;
+
+}  // namespace
+
+Front::Front(std::shared_ptr<Executor> executor, Host& host, Options options)
+    : executor_(std::move(executor)), host_(host), options_(std::move(options)) {}
+
+void Front::thread_started(std::size_t loop) {
+  attached = host_.attach();
+  seat = std::make_unique<Executor::Seat>(*executor_, loop);
+}
+
+void Front::thread_ending(std::size_t /*loop*/) {
+  flush();
+  seat.reset();
+  attached.reset();
+}
+
+void Front::after_poll(std::size_t loop) {
+  if (executor_->drain() && wake) wake(loop);
+}
+
+void Front::flush() {
+  auto& list = unsent();
+  if (list.empty()) return;
+  std::vector<Unsent> ready;
+  ready.swap(list);
+  for (Unsent& answer : ready)
+    answer.reply.send(answer.response ? std::move(*answer.response) : response_of(std::move(answer.answer)));
+}
+
+void Front::handle(Request&& request, Reply reply) {
+  if (answer_health(request, reply)) return;
+  try {
+    const StepId entry = is_protocol_get(request) ? options_.frontend : kNoStep;
+    admit(std::move(request), std::move(reply), entry);
+  } catch (const BadRequest& error) {
+    reply.send(error_response(400, error.what()));
+  }
+}
+
+bool Front::answer_health(const Request& request, Reply& reply) const {
+  const std::string_view path = request.path();
+  if (path != "/v2/health/live" && path != "/v2/health/ready") return false;
+  if (request.method() != "GET" && request.method() != "HEAD") {
+    Response refused = error_response(405, "method not allowed, use GET");
+    refused.headers.emplace_back("Allow", "GET");
+    reply.send(std::move(refused));
+    return true;
+  }
+  const bool ready = ready_.load();
+  Response response;
+  response.content_type = kJson;
+  if (path == "/v2/health/live") {
+    response.body = std::string(R"({"live":true})");
+  } else {
+    response.status = ready ? 200 : 503;
+    response.body = std::string(ready ? R"({"live":true,"ready":true})" : R"({"live":true,"ready":false})");
+  }
+  reply.send(std::move(response));
+  return true;
+}
+
+bool Front::is_protocol_get(const Request& request) const {
+  const std::string_view path = request.path();
+  return options_.frontend != kNoStep && (request.method() == "GET" || request.method() == "HEAD") &&
+         (path == "/v2" || path.substr(0, 4) == "/v2/");
+}
+
+/// Below the models' prefix a protocol-shaped request is decoded here; anything else stays bytes.
+Payload Front::payload_of(Request& request) const {
+  if (request.body.empty()) return Payload();
+  const bool json = is_json(request.content_type());
+  const bool maybe = may_be_json(request.content_type());
+  const std::string_view path = request.path();
+  if ((json || maybe) && !options_.model_prefix.empty() && path.substr(0, options_.model_prefix.size()) == options_.model_prefix) {
+    if (auto decoded = decode_infer_request(request.body))
+      return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
+  }
+  return Payload(Bytes{std::make_shared<const std::string>(std::move(request.body)), json, maybe});
+}
+
+void Front::admit(Request&& request, Reply reply, StepId entry) {
+  const bool waits = options_.responds || entry != kNoStep;
+  std::size_t bytes = 0;
+  Admission admission = Admission::kClosed;
+  try {
+    const auto deadline = asked_deadline(request).value_or(options_.deadline);
+    bytes = request.body.size();
+    Ref<Envelope> envelope = envelope_of(request);
+    Payload body = payload_of(request);
+    if (waits) {
+      auto asked = make_ref<Asked>(host_, std::move(reply), *executor_);
+      asked->bytes = bytes;
+      asked->deadline = Clock::now() + deadline;
+      asked->reply().on_abandoned([held = Ref<Completion>(asked)] { held->cancel(); });
+      admission = executor_->admit(asked, std::move(body), std::move(envelope), entry);
+      if (admission == Admission::kAccepted) return;
+      reply = std::move(asked->reply());
+    } else {
+      envelope->id = make_id();
+      auto root = make_ref<Unattended>();
+      root->bytes = bytes;
+      const std::string id = envelope->id;
+      admission = executor_->admit(root, std::move(body), std::move(envelope));
+      if (admission == Admission::kAccepted) {
+        Response taken;
+        taken.content_type = kJson;
+        taken.body = "{\"id\":\"" + id + "\"}";
+        return reply.send(std::move(taken));
+      }
+    }
+  } catch (const BadRequest& error) {
+    return reply.send(error_response(400, error.what()));
+  }
+  Response refused = error_response(503, admission == Admission::kFull ? "the server is full" : "the server is closing");
+  refused.headers.emplace_back("Retry-After", "1");
+  reply.send(std::move(refused));
+}
+
+}  // namespace penstock::http

@@ -1,0 +1,191 @@
+"""The running side of a graph: threads for the core, the loop for coroutines, the server, a clean end.
+
+The core owns no Python threads. It is lent some here: one that is always free to be woken, and further ones as
+handlers turn out to be slow. Coroutines of all graphs of a process run on one asyncio loop, on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from penstock import _core
+from penstock.errors import describe, make_error
+from penstock.event import clone, decode_body
+from penstock.render import render
+
+if TYPE_CHECKING:
+    from penstock._core import Continuation, Event, Plan
+
+_CLOSE_SECONDS = 5.0  # how long the interpreter's exit waits for handlers that are still running
+_logger = logging.getLogger("penstock")
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Engine:
+    """One running graph.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to run; an engine takes it for itself.
+    name : str
+        For the names of its threads.
+    """
+
+    def __init__(self, plan: Plan, name: str = "") -> None:
+        self._name = name or "graph"
+        self.core = _core.Core(plan)
+        self._threads: list[threading.Thread] = []
+        self._started = False
+        self._lock = threading.Lock()  # guards _started and _threads
+        _engines.add(self)
+
+    def start(self) -> None:
+        """Lend the core its first thread; called at the first event."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        self._lend()
+
+    def run(self, event: Event, timeout: float | None = None) -> Any:
+        """Send an event through the graph on this thread; return the answer's body."""
+        if not self._started:
+            self.start()
+        return self.core.run(event, timeout)
+
+    def submit(self, event: Event) -> None:
+        """Send an event into the graph; return when it is admitted."""
+        if not self._started:
+            self.start()
+        self.core.submit(event)
+
+    def drain(self, timeout: float) -> bool:
+        """Take no more events, and wait for those under way; tell whether all are settled."""
+        if not self._started:
+            self.start()
+        return self.core.drain(timeout)
+
+    def close(self, timeout: float = _CLOSE_SECONDS) -> None:
+        """End the graph; wait for its threads as far as no handler holds them."""
+        self.core.close()
+        with self._lock:
+            threads, self._threads = self._threads, []
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Return what each step has done so far."""
+        return self.core.stats()
+
+    def _lend(self) -> None:
+        core = self.core
+        thread = threading.Thread(
+            target=core.lend, args=(self._lend,), name=f"penstock-{self._name}-{len(self._threads)}", daemon=True
+        )
+        thread.start()
+        with self._lock:
+            self._threads.append(thread)
+
+
+class _Loop:
+    """The thread on which coroutine handlers run."""
+
+    def __init__(self) -> None:
+        self._new: deque[tuple[Coroutine[Any, Any, Any], Continuation]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lock = threading.Lock()  # guards the start; _new is guarded by its own atomic operations
+        self._woken = False
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
+        """Run a coroutine; any thread."""
+        self._new.append((coroutine, continuation))
+        loop = self._loop or self._start()
+        if not self._woken:
+            self._woken = True
+            loop.call_soon_threadsafe(self._take_new)
+
+    def close(self) -> None:
+        """Cancel what runs and end the thread."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        loop.call_soon_threadsafe(self._cancel)
+        thread.join(_CLOSE_SECONDS)
+
+    def runs_here(self) -> bool:
+        """Tell whether the calling thread is the loop's."""
+        return self._thread is threading.current_thread()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._run, args=(loop,), name="penstock-asyncio", daemon=True)
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def _take_new(self) -> None:
+        self._woken = False  # before the look, so that what is added meanwhile wakes again
+        assert self._loop is not None  # it is what calls this
+        while self._new:
+            coroutine, continuation = self._new.popleft()
+            task = self._loop.create_task(_drive(coroutine, continuation))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _cancel(self) -> None:
+        assert self._loop is not None  # it is what calls this
+        for task in self._tasks:
+            task.cancel()
+        self._loop.call_soon(self._loop.stop)
+
+
+async def _drive(coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
+    try:
+        result = await coroutine
+    except asyncio.CancelledError as error:
+        continuation.reject(error)
+        raise
+    except BaseException as error:
+        continuation.reject(error)
+    else:
+        continuation.resolve(result)
+
+
+def _log_failure(step: str, text: str, event_id: str, cause: BaseException | None) -> None:
+    _logger.error("step '%s' failed on event %s: %s", step, event_id or "-", text, exc_info=cause)
+
+
+def _close_all() -> None:
+    """End every graph before the interpreter goes: a thread that asks for the GIL later would hang or die."""
+    for engine in list(_engines):
+        engine.close()
+    loop.close()
+
+
+loop = _Loop()
+_core.set_hooks(
+    describe=describe, make_error=make_error, clone=clone, loads=decode_body, dumps=render, spawn=loop.spawn,
+    log_failure=_log_failure,
+)
+# Ahead of atexit's own functions and of the wait for threads, which is where concurrent.futures ends its pools, too.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # no public name
