@@ -1,6 +1,7 @@
 #include <http/connection.hpp>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include <boost/asio/error.hpp>
@@ -86,7 +87,11 @@ void Connection::on_read(const boost::system::error_code& error, std::size_t siz
   } else {
     buffer_.commit(size);
   }
-  consume();
+  try {
+    consume();
+  } catch (const std::bad_alloc&) {  // this client asks for more than there is; the others go on
+    close();
+  }
 }
 
 void Connection::consume() {

@@ -78,7 +78,7 @@ void Loop::stop() { context_.stop(); }
 void Loop::adopt(Socket&& socket) {
   const std::size_t limit = shared_.limits.connections;
   const std::size_t others = shared_.connections.fetch_add(1);
-  if (others >= limit + kTurnedAway) {
+  if (others >= limit + kTurnedAway || shared_.draining) {
     shared_.connections.fetch_sub(1);
     return;  // closes it
   }
