@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.checks import EMPTY, Shape, check_routes
 from penstock.ensemble import VotingEnsemble
 from penstock.errors import GraphError
+from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
 from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
@@ -57,18 +60,19 @@ class _Place:
 def check_graph(graph: Any) -> None:
     """Check all that needs neither names nor a run.
 
-    Raises
-    ------
-    GraphError
-        What is wrong.
+        Raises
+        ------
+        GraphError
+            What is wrong.
 
-    Examples
-    --------
-    >>> from penstock.graph import RootFlowStep
-    >>> check_graph(RootFlowStep())
-    Traceback (most recent call last):
-        ...
-    penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
+        Examples
+        --------
+        >>> from penstock.frontend import Frontend
+    from penstock.graph import RootFlowStep
+        >>> check_graph(RootFlowStep())
+        Traceback (most recent call last):
+            ...
+        penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
     """
     if graph is None:
         raise GraphError(EMPTY)
@@ -78,8 +82,16 @@ def check_graph(graph: Any) -> None:
         Shape(graph)
 
 
-def compile_graph(graph: RootFlowStep | RouterStep | None, context: Any, resolver: Resolver) -> Compiled:
+def compile_graph(
+    graph: RootFlowStep | RouterStep | None,
+    context: Any,
+    resolver: Resolver,
+    frontend: Callable[[Any], int] | None = None,
+) -> Compiled:
     """Check a graph, make its objects, and build its plan.
+
+    `frontend` gets the protocol's calls that are no inference: it returns 0 if the event's body is now the
+    answer, 1 to send the event into the graph.
 
     Raises
     ------
@@ -89,16 +101,17 @@ def compile_graph(graph: RootFlowStep | RouterStep | None, context: Any, resolve
     if graph is None:
         raise GraphError(EMPTY)
     check_graph(graph)
-    builder = _Builder(context, resolver)
+    builder = _Builder(context, resolver, frontend)
     if isinstance(graph, RouterStep):
         return builder.router_topology(graph)
     return builder.flow_topology(graph)
 
 
 class _Builder:
-    def __init__(self, context: Any, resolver: Resolver) -> None:
+    def __init__(self, context: Any, resolver: Resolver, frontend: Callable[[Any], int] | None) -> None:
         from penstock._core import PlanBuilder
 
+        self._frontend = frontend
         self._core = PlanBuilder()
         self._context = context
         self._resolver = resolver
@@ -107,8 +120,7 @@ class _Builder:
 
     def router_topology(self, graph: RouterStep) -> Compiled:
         place = self._router(graph, graph.name, answers=True)
-        self._core.entry(place.entry)
-        return Compiled(self._finish(), True, self._models, self._routers)
+        return Compiled(self._finish([place.entry]), True, self._models, self._routers)
 
     def flow_topology(self, graph: RootFlowStep) -> Compiled:
         shape = Shape(graph)
@@ -124,11 +136,16 @@ class _Builder:
             if handler is not None:
                 for failing in place.inner:
                     self._core.on_error(failing, places[handler].entry)
-        for name in shape.entries:
-            self._core.entry(places[name].entry)
-        return Compiled(self._finish(), shape.responder is not None, self._models, self._routers)
+        return Compiled(
+            self._finish([places[name].entry for name in shape.entries]),
+            shape.responder is not None,
+            self._models,
+            self._routers,
+        )
 
     def _finish(self) -> Plan:
+        frontend = Frontend(self._context.name, self._models, self._routers)
+        self._core.frontend(self._core.add_step("GET /v2", "map", frontend.answer, full_event=True, responder=True))
         try:
             return self._core.compile()
         except GraphError:
@@ -213,23 +230,23 @@ class _Builder:
         if not isinstance(router, ModelRouter) or type(router).do_event not in _OWN_ROUTING:
             index = self._add(step, name, "map", router.do_event, full_event=True, responder=answers)
             return _Place(index, [index], [index])
-        indexes = [
-            self._task(
-                route,
-                prefix + key,
-                loaded[key],
-                answers=answers and not (isinstance(router, VotingEnsemble) or router.leaves),
-            )
-            for key, route in step.routes.items()
-        ]
         if isinstance(router, VotingEnsemble):
-            return self._fan_out(step, name, router, indexes, answers=answers)
-        return self._choice(step, name, router, indexes, answers=answers, may_answer=may_answer)
+            return self._fan_out(step, name, router, self._routes(step, prefix, loaded), answers=answers)
+        # First of all, as the core decodes requests ahead for a router that is the plan's first step.
+        chooser = self._add(
+            step, name, "route", router.choose, prefix=router.url_prefix, table=None if router.leaves else router.table
+        )
+        indexes = self._routes(step, prefix, loaded, answers=answers and not router.leaves)
+        return self._choice(name, router, chooser, indexes, answers=answers, may_answer=may_answer)
+
+    def _routes(self, step: RouterStep, prefix: str, loaded: dict[str, Loaded], *, answers: bool = False) -> list[int]:
+        return [self._task(route, prefix + key, loaded[key], answers=answers) for key, route in step.routes.items()]
 
     def _router_object(self, step: RouterStep, name: str, routes: dict[str, Route]) -> Any:
         target = step.target
         if target.class_object is None and not step.class_name:
-            step = RouterStep(step.name, dataclasses.replace(target, class_name=_DEFAULT_ROUTER), step.class_args)
+            step = copy.copy(step)
+            step.target = dataclasses.replace(target, class_name=_DEFAULT_ROUTER)
         router = load_step(
             step, name or step.class_name.rpartition(".")[2], self._context, self._resolver, routes=routes
         ).object
@@ -240,11 +257,8 @@ class _Builder:
         return router
 
     def _choice(
-        self, step: RouterStep, name: str, router: ModelRouter, indexes: list[int], *, answers: bool, may_answer: bool
+        self, name: str, router: ModelRouter, chooser: int, indexes: list[int], *, answers: bool, may_answer: bool
     ) -> _Place:
-        chooser = self._add(
-            step, name, "route", router.choose, prefix=router.url_prefix, table=None if router.leaves else router.table
-        )
         own = self._core.add_step(f"{name}.self", "pass", responder=may_answer)
         for index in indexes:
             self._core.connect(chooser, index)

@@ -1,6 +1,6 @@
 """The calls of the Open Inference Protocol that are no inference: what is served, and is it ready.
 
-The HTTP server asks here for every GET below ``/v2``; it passes on to the graph what gets None.
+The plan has a step for them, apart from the graph: the HTTP server sends every GET below ``/v2`` to it.
 """
 
 from __future__ import annotations
@@ -10,34 +10,44 @@ from urllib.parse import unquote
 
 from penstock._version import __version__
 from penstock.ensemble import VotingEnsemble
+from penstock.errors import PathNotFound
+from penstock.event import Response
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
-    from penstock.server import GraphServer
 
 Answer = tuple[int, dict[str, Any]]
 
 
 class Frontend:
-    """Answers for the models of one server; safe to call from any thread that holds the GIL.
+    """Answers for the models of one graph.
 
     Parameters
     ----------
-    server : GraphServer
-        Its `init_states` has run.
+    name : str
+        The function's name.
+    models : dict of str to V2ModelServer
+        The models, by the names that requests call them.
+    routers : list
+        The graph's routers; ensembles among them count as models.
     """
 
-    def __init__(self, server: GraphServer) -> None:
-        compiled = server.compiled
-        self._name = server.name or "penstock"
-        self._models: dict[str, V2ModelServer] = compiled.models if compiled else {}
-        self._names = list(self._models)
-        for router in compiled.routers if compiled else []:
-            if isinstance(router, VotingEnsemble):
-                self._names.append(router.name)
-        self.closing = False
+    def __init__(self, name: str, models: dict[str, V2ModelServer], routers: list[Any]) -> None:
+        self._name = name or "penstock"
+        self._models = models
+        self._names = list(models)
+        self._names += [router.name for router in routers if isinstance(router, VotingEnsemble)]
 
-    def get(self, path: str) -> Answer | None:  # noqa: PLR0911  # a table of paths
+    def answer(self, event: Any) -> Any:
+        """Answer an event: the step of the plan."""
+        answer = self.get(event.path)
+        if answer is None:
+            raise PathNotFound(f"there is nothing at {event.path}")
+        status, body = answer
+        event.body = body if status == 200 else Response(body=body, status_code=status, content_type="application/json")
+        return event
+
+    def get(self, path: str) -> Answer | None:
         """Answer a GET: status and body; None if the path is none of the protocol's."""
         parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
         if parts[0] != "v2":
@@ -49,10 +59,6 @@ class Frontend:
                 return 200, {"name": self._name, "version": __version__, "extensions": []}
             case ["health"]:
                 return 200, {"name": self._name, "version": "v2", "extensions": []}
-            case ["health", "live"]:
-                return 200, {"live": True}
-            case ["health", "ready"]:
-                return self.ready()
             case ["models"]:
                 return 200, {"models": self._names}
         return None
@@ -63,11 +69,6 @@ class Frontend:
         if not rest:
             return self._metadata(model)
         return self._model_ready(model) if rest == ["ready"] else None
-
-    def ready(self) -> Answer:
-        """Say whether requests are welcome: all models loaded, and not closing."""
-        ready = not self.closing and all(model.ready for model in self._models.values())
-        return (200 if ready else 503), {"live": True, "ready": ready}
 
     def _metadata(self, name: str) -> Answer:
         model = self._models.get(name)

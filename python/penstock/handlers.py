@@ -47,7 +47,7 @@ def load_step(step: TaskStep, name: str, context: Any, resolver: Resolver, **ext
         return _load(step, name, context, resolver, extras)
     except PenstockError as error:
         text = str(error)
-        if f"'{name}'" in text or f"'{step.name}'" in text:
+        if text.startswith(("step '", "model '")):
             raise
         raise type(error)(f"step '{name}': {text}") from error.__cause__
 

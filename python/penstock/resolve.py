@@ -82,14 +82,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("Ecko", ["Echo", "Other"])
     "; did you mean 'Echo'?"
     """
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    scores = {candidate: _likeness(name, candidate) for candidate in set(known)}
+    least = 0.5 if len(name) <= 3 else 0.6  # short names differ much by one letter
+    best = max(scores.values(), default=0.0)
+    close = [key for key in scores if scores[key] >= max(least, best - 0.1)]
+    close.sort(key=lambda key: (-scores[key], key))
     if not close:
-        lower = {candidate.lower(): candidate for candidate in names}
-        close = [lower[near] for near in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
-    if close:
-        return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in close) + "?"
-    return ""
+        return ""
+    return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in close[:3]) + "?"
+
+
+def _likeness(name: str, candidate: str) -> float:
+    """Say how alike two names are, from 0 to 1; capitals count little."""
+    alike = difflib.SequenceMatcher(None, name, candidate).ratio()
+    return max(alike, difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio() - 0.05)
 
 
 def qualified_name(item: Any) -> str:

@@ -191,13 +191,12 @@ def test_text_is_read_as_json_where_that_is_meant(body, content_type, expected):
 
 
 def test_a_body_that_is_not_the_json_it_says_is_400():
-    with serve_flow(lambda flow: flow.to("(event)").respond()) as server:
-        with pytest.raises(StepError) as caught:
-            server.test(body="{x", content_type="application/json")
-        assert str(caught.value) == (
-            "failed (400): failed to json decode event, "
-            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
-        )
+    with serve_flow(lambda flow: flow.to("(event)").respond()) as server, pytest.raises(StepError) as caught:
+        server.test(body="{x", content_type="application/json")
+    assert str(caught.value) == (
+        "failed (400): failed to json decode event, "
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+    )
 
 
 def test_a_failing_step_is_named_and_its_exception_kept(engine):
