@@ -66,7 +66,7 @@ def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
     operation = model._operation(event, event.body)
     if operation not in ("infer", "predict") or hasattr(model, "op_" + operation):
         return None
-    request = model._request(event.body)
+    request = model._request(event)
     request_id = request.get("id") or event.id
     request, names = model._prepare(request, operation)
     return _Call(place, event.body, request, request_id, names)

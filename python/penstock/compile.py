@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.checks import EMPTY, Shape, check_routes
@@ -60,19 +59,18 @@ class _Place:
 def check_graph(graph: Any) -> None:
     """Check all that needs neither names nor a run.
 
-        Raises
-        ------
-        GraphError
-            What is wrong.
+    Raises
+    ------
+    GraphError
+        What is wrong.
 
-        Examples
-        --------
-        >>> from penstock.frontend import Frontend
-    from penstock.graph import RootFlowStep
-        >>> check_graph(RootFlowStep())
-        Traceback (most recent call last):
-            ...
-        penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
+    Examples
+    --------
+    >>> from penstock.graph import RootFlowStep
+    >>> check_graph(RootFlowStep())
+    Traceback (most recent call last):
+        ...
+    penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
     """
     if graph is None:
         raise GraphError(EMPTY)
@@ -86,12 +84,8 @@ def compile_graph(
     graph: RootFlowStep | RouterStep | None,
     context: Any,
     resolver: Resolver,
-    frontend: Callable[[Any], int] | None = None,
 ) -> Compiled:
     """Check a graph, make its objects, and build its plan.
-
-    `frontend` gets the protocol's calls that are no inference: it returns 0 if the event's body is now the
-    answer, 1 to send the event into the graph.
 
     Raises
     ------
@@ -101,17 +95,16 @@ def compile_graph(
     if graph is None:
         raise GraphError(EMPTY)
     check_graph(graph)
-    builder = _Builder(context, resolver, frontend)
+    builder = _Builder(context, resolver)
     if isinstance(graph, RouterStep):
         return builder.router_topology(graph)
     return builder.flow_topology(graph)
 
 
 class _Builder:
-    def __init__(self, context: Any, resolver: Resolver, frontend: Callable[[Any], int] | None) -> None:
+    def __init__(self, context: Any, resolver: Resolver) -> None:
         from penstock._core import PlanBuilder
 
-        self._frontend = frontend
         self._core = PlanBuilder()
         self._context = context
         self._resolver = resolver
@@ -143,9 +136,18 @@ class _Builder:
             self._routers,
         )
 
-    def _finish(self) -> Plan:
+    def _finish(self, entries: list[int]) -> Plan:
+        for entry in entries:
+            self._core.entry(entry)
         frontend = Frontend(self._context.name, self._models, self._routers)
-        self._core.frontend(self._core.add_step("GET /v2", "map", frontend.answer, full_event=True, responder=True))
+        choice = self._core.add_step("GET /v2", "route", frontend.choose)
+        answer = self._core.add_step("GET /v2, answered", "pass", responder=True)
+        graph = self._core.add_step("GET /v2, for the graph", "pass")
+        self._core.connect(choice, answer)
+        self._core.connect(choice, graph)
+        for entry in entries:
+            self._core.connect(graph, entry)
+        self._core.frontend(choice)
         try:
             return self._core.compile()
         except GraphError:

@@ -106,6 +106,10 @@ class VotingEnsemble(ModelRouter):
         name, operation = self._asked(event, parts)
         if event.method == "GET" and name in ("", self.name) and self._describe(event, name, operation):
             return [(len(names), event)]
+        if name in self.routes and event.method == "GET" and operation in ("", "ready"):
+            event.path = operation
+            event.body = self.routes[name].run(copy.copy(event)).body
+            return [(len(names), event)]
         if name in self.routes:
             event.penstock_asked = "one"
             event.path = operation

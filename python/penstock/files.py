@@ -8,6 +8,8 @@ from typing import Any
 
 from penstock.errors import ModelFileNotFound, StepNotReady
 
+_downloaded: list[tempfile.TemporaryDirectory[str]] = []  # kept, as each removes itself with its object
+
 
 def fetch_model(name: str, model_path: str | None, suffix: str) -> tuple[str, dict[str, str]]:
     """Return the local path of a model's file, and those of the other files beside it.
@@ -37,7 +39,7 @@ def fetch_model(name: str, model_path: str | None, suffix: str) -> tuple[str, di
 
 
 def _download(name: str, url: str) -> str:
-    """Copy a file or directory to a temporary directory that lives as long as the process may need it."""
+    """Copy a file or directory to a temporary directory, which goes when the process does."""
     import fsspec
 
     try:
@@ -45,7 +47,9 @@ def _download(name: str, url: str) -> str:
         files, remote = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise StepNotReady(f"model '{name}': cannot read {url}: {error}") from error
-    local = os.path.join(tempfile.mkdtemp(prefix="penstock-model-"), os.path.basename(remote.rstrip("/")) or "model")
+    folder = tempfile.TemporaryDirectory(prefix="penstock-model-")
+    _downloaded.append(folder)
+    local = os.path.join(folder.name, os.path.basename(remote.rstrip("/")) or "model")
     try:
         files.get(remote, local, recursive=files.isdir(remote))
     except FileNotFoundError:

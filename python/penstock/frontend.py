@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 from penstock._version import __version__
 from penstock.ensemble import VotingEnsemble
-from penstock.errors import PathNotFound
 from penstock.event import Response
 
 if TYPE_CHECKING:
@@ -38,14 +37,14 @@ class Frontend:
         self._names = list(models)
         self._names += [router.name for router in routers if isinstance(router, VotingEnsemble)]
 
-    def answer(self, event: Any) -> Any:
-        """Answer an event: the step of the plan."""
+    def choose(self, event: Any) -> int:
+        """Say where an event goes: 0 if its body is now the answer, 1 if it is for the graph."""
         answer = self.get(event.path)
         if answer is None:
-            raise PathNotFound(f"there is nothing at {event.path}")
+            return 1
         status, body = answer
         event.body = body if status == 200 else Response(body=body, status_code=status, content_type="application/json")
-        return event
+        return 0
 
     def get(self, path: str) -> Answer | None:
         """Answer a GET: status and body; None if the path is none of the protocol's."""

@@ -210,7 +210,6 @@ class ServingFunction:
         host: str = "127.0.0.1",
         port: int = 8080,
         *,
-        workers: int = 1,
         namespace: Any = None,
         current_function: str | None = None,
     ) -> None:
@@ -220,8 +219,6 @@ class ServingFunction:
         ----------
         host, port
             Where to listen; port 0 takes a free one.
-        workers : int
-            Threads that handlers may block.
         namespace : module, dict, or a list of them, optional
             Where class and handler names are looked up, before the caller's module.
         current_function : str, optional
@@ -237,9 +234,9 @@ class ServingFunction:
         check_port(host, port)
         server = self._server(current_function, is_mock=False, verbose=None)
         server.init_states(None, [namespace, _globals(sys._getframe(1))])
-        from penstock.engine import serve
+        from penstock.serve import serve
 
-        serve(server, host=host, port=port, workers=workers)
+        serve(server, host=host, port=port)
 
     def _server(self, current_function: str | None, *, is_mock: bool, verbose: bool | None) -> GraphServer:
         from penstock.server import GraphServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from io import BytesIO
 from typing import Any
 
 from penstock import tensors
@@ -186,7 +187,7 @@ class V2ModelServer:
             return event
         if operation not in (*_PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        request = self._request(body)
+        request = self._request(event)
         event.body = self._answer(body, self._infer(request, operation, event.id))
         return event
 
@@ -235,10 +236,13 @@ class V2ModelServer:
             return Response(body=f"Model {self.name} is ready (event_id = {event.id})".encode())
         return self.metadata()
 
-    def _request(self, body: Any) -> dict[str, Any]:
+    def _request(self, event: Any) -> dict[str, Any]:
         """Take the request out of an event's body: a dict of its own, so that hooks may change it."""
+        body = event.body
         for key in self._input_path:
             body = body.get(key) if isinstance(body, Mapping) else None
+        if (event.content_type or "").startswith("image/"):
+            return {"inputs": [BytesIO(body)]}
         if isinstance(body, (str, bytes, bytearray)):
             body = decode_body(bytes(body) if isinstance(body, bytearray) else body, declared_json=True)
         if not isinstance(body, Mapping):

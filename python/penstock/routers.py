@@ -89,10 +89,7 @@ class ModelRouter:
         if is_empty or event.method == "GET" or isinstance(body, dict):
             return event
         if (event.content_type or "").startswith("image/"):
-            from io import BytesIO
-
-            event.body = {"inputs": [BytesIO(body)]}
-            return event
+            return event  # the model makes its input of it
         try:
             event.body = json.loads(body)
         except (TypeError, ValueError) as error:

@@ -114,9 +114,9 @@ def test_a_file_that_fails_says_where(write, served):
 
 def test_serve_hands_its_options_on(write, served):
     path = write("options.py")
-    assert run("serve", path, "--host", "0.0.0.0", "--port", "9000", "--workers", "3").exit_code == 0
+    assert run("serve", path, "--host", "0.0.0.0", "--port", "9000").exit_code == 0
     ((name, host, port, options),) = served
-    assert (name, host, port, options["workers"]) == ("doubles", "0.0.0.0", 9000, 3)
+    assert (name, host, port) == ("doubles", "0.0.0.0", 9000)
     assert options["namespace"] is sys.modules["options"]
     assert options["current_function"] is None
 

@@ -27,7 +27,7 @@ def fn():
 
 
 def step_names(server):
-    return sorted(set(server.compiled.plan.steps) - {"GET /v2"})
+    return sorted(name for name in server.compiled.plan.steps if not name.startswith("GET /v2"))
 
 
 def test_events_enter_at_steps_that_follow_none_and_catch_nothing():

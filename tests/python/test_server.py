@@ -221,9 +221,9 @@ def test_a_status_that_a_step_raises_is_the_status():
     def conflicts(body):
         raise MLRunConflictError("twice")
 
-    with serve_flow(lambda flow: flow.to(conflicts).respond()) as server:
-        with pytest.raises(StepError, match=r"failed \(409\): MLRunConflictError: twice"):
-            server.test(body=1)
+    text = r"failed \(409\): MLRunConflictError: twice"
+    with serve_flow(lambda flow: flow.to(conflicts).respond()) as server, pytest.raises(StepError, match=text):
+        server.test(body=1)
 
 
 def test_a_response_that_a_step_returns_is_the_answer():
