@@ -22,7 +22,8 @@ PyObject* decode(const Bytes& bytes) {
   const py::bytes data(bytes.data->data(), static_cast<std::size_t>(size));
   if (size == 0) return Py_NewRef(Py_None);
   if (!bytes.declared_json && !bytes.maybe_json) return py::object(data).release().ptr();
-  PyObject* result = PyObject_CallFunctionObjArgs(hooks.loads, data.ptr(), bytes.declared_json ? Py_True : Py_False, nullptr);
+  PyObject* result =
+      PyObject_CallFunctionObjArgs(hooks.loads, data.ptr(), bytes.declared_json ? Py_True : Py_False, nullptr);
   if (result == nullptr) throw take_exception();
   return result;
 }
@@ -37,7 +38,8 @@ Object share(PyObject* object) {
 }
 
 py::object to_object(const Payload& payload) {
-  if (const Object* object = payload.object(); object != nullptr && *object) return py::reinterpret_borrow<py::object>(raw(*object));
+  if (const Object* object = payload.object(); object != nullptr && *object)
+    return py::reinterpret_borrow<py::object>(raw(*object));
   if (const Bytes* bytes = payload.bytes()) return py::reinterpret_steal<py::object>(decode(*bytes));
   if (const auto request = payload.request()) return to_dict(*request);
   if (const auto response = payload.response()) return to_dict(*response);
@@ -53,7 +55,8 @@ PyObject* body_of(Event& event) {
 Failure take_exception() {
   py::error_already_set error;
   py::object exception = error.value();
-  if (const py::object trace = error.trace(); trace && !trace.is_none()) PyException_SetTraceback(exception.ptr(), trace.ptr());
+  if (const py::object trace = error.trace(); trace && !trace.is_none())
+    PyException_SetTraceback(exception.ptr(), trace.ptr());
   return to_failure(exception);
 }
 
@@ -77,7 +80,8 @@ py::object to_exception(const Failure& failure) {
   py::object cause = failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none();
   // Ctrl-C is the person's, not the step's.
   if (PyErr_GivenExceptionMatches(cause.ptr(), PyExc_KeyboardInterrupt) != 0) return cause;
-  return py::reinterpret_borrow<py::object>(hooks.make_error)(failure.step, failure.status, failure.kind, failure.message, cause);
+  return py::reinterpret_borrow<py::object>(hooks.make_error)(failure.step, failure.status, failure.kind,
+                                                              failure.message, cause);
 }
 
 py::object lend_event(Event& event) {
@@ -97,7 +101,11 @@ void take_event(Event& event, PyObject* returned, const char* what) {
     event.body = Payload(adopt(py::object(handle.attr("body")).release().ptr()));
     return;
   }
-  throw Failure{"", 500, "TypeError", std::string(what) + " must return the event, it returned " + Py_TYPE(returned)->tp_name, {}};
+  throw Failure{"",
+                500,
+                "TypeError",
+                std::string(what) + " must return the event, it returned " + Py_TYPE(returned)->tp_name,
+                {}};
 }
 
 std::vector<py::str> split_path(const std::string& path) {

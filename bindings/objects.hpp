@@ -16,13 +16,13 @@ namespace penstock::python {
 
 /// What Python does for the bindings; set once by the engine.
 struct Hooks {
-  PyObject* describe = nullptr;    ///< exception -> (status, kind, message)
-  PyObject* make_error = nullptr;  ///< (step, status, kind, message, cause) -> exception
-  PyObject* clone = nullptr;       ///< body -> deep copy
-  PyObject* loads = nullptr;       ///< (bytes, declared to be JSON) -> body
-  PyObject* dumps = nullptr;       ///< body -> (status, content type, headers, bytes)
-  PyObject* spawn = nullptr;       ///< (coroutine, continuation): runs it on the loop's thread
-  PyObject* log_failure = nullptr; ///< (step, text, event id, cause): one that nobody else hears of
+  PyObject* describe = nullptr;     ///< exception -> (status, kind, message)
+  PyObject* make_error = nullptr;   ///< (step, status, kind, message, cause) -> exception
+  PyObject* clone = nullptr;        ///< body -> deep copy
+  PyObject* loads = nullptr;        ///< (bytes, declared to be JSON) -> body
+  PyObject* dumps = nullptr;        ///< body -> (status, content type, headers, bytes)
+  PyObject* spawn = nullptr;        ///< (coroutine, continuation): runs it on the loop's thread
+  PyObject* log_failure = nullptr;  ///< (step, text, event id, cause): one that nobody else hears of
 };
 extern Hooks hooks;
 

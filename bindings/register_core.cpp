@@ -27,9 +27,13 @@ struct PyContinuation {
 };
 
 void set_hooks(const py::kwargs& given) {
-  const std::pair<const char*, PyObject**> places[] = {
-      {"describe", &hooks.describe}, {"make_error", &hooks.make_error}, {"clone", &hooks.clone}, {"loads", &hooks.loads},
-      {"dumps", &hooks.dumps}, {"spawn", &hooks.spawn}, {"log_failure", &hooks.log_failure}};
+  const std::pair<const char*, PyObject**> places[] = {{"describe", &hooks.describe},
+                                                       {"make_error", &hooks.make_error},
+                                                       {"clone", &hooks.clone},
+                                                       {"loads", &hooks.loads},
+                                                       {"dumps", &hooks.dumps},
+                                                       {"spawn", &hooks.spawn},
+                                                       {"log_failure", &hooks.log_failure}};
   for (const auto& [name, place] : places) {
     // Kept for the life of the process: a step may need them until the very end.
     if (given.contains(name)) *place = py::object(given[name]).release().ptr();
@@ -50,7 +54,8 @@ py::dict step_stats(const Executor& executor, StepId id) {
   described["waiting"] = executor.waiting(id);
   described["slow"] = executor.slow(id);
   const std::uint64_t measured = stats.time.total();
-  described["seconds"] = measured == 0 ? 0.0 : std::chrono::duration<double>(stats.time.sum()).count() / static_cast<double>(measured);
+  described["seconds"] =
+      measured == 0 ? 0.0 : std::chrono::duration<double>(stats.time.sum()).count() / static_cast<double>(measured);
   return described;
 }
 
@@ -68,9 +73,15 @@ Core::Core(PyPlan& plan) : plan_(plan) {
   if (std::exchange(plan.taken, true)) throw std::invalid_argument("this plan runs already");
   Executor::Options options;
   options.observer = this;
-  options.flush = [s = service] { if (s->flush) s->flush(); };
-  options.assist = [s = service](std::size_t loop) { if (s->assist) s->assist(loop); };
-  options.nudge = [s = service] { if (s->nudge) s->nudge(); };
+  options.flush = [s = service] {
+    if (s->flush) s->flush();
+  };
+  options.assist = [s = service](std::size_t loop) {
+    if (s->assist) s->assist(loop);
+  };
+  options.nudge = [s = service] {
+    if (s->nudge) s->nudge();
+  };
   executor_ = Executor::create(plan_.plan, GilGate::instance(), std::move(options));
 }
 
@@ -82,7 +93,8 @@ Core::~Core() {
 
 py::object Core::run(PyEvent& event, std::optional<double> timeout) {
   auto waiter = make_ref<Waiter>();
-  if (timeout) waiter->deadline = Clock::now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*timeout));
+  if (timeout)
+    waiter->deadline = Clock::now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*timeout));
   Answer answer;
   try {
     answer = executor_->call(std::move(waiter), body_payload(event), event.envelope);
@@ -156,10 +168,12 @@ void register_core(py::module_& m) {
       .def("reject", &PyContinuation::reject, py::arg("error"));
   py::class_<Core>(m, "Core", "One running graph.")
       .def(py::init<PyPlan&>(), py::arg("plan"))
-      .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(), "The answer's body; None if nothing answers.")
+      .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(),
+           "The answer's body; None if nothing answers.")
       .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")
       .def("lend", &Core::lend, py::arg("spawn"), "Lend this thread until the core is closed; `spawn` starts one more.")
-      .def("drain", &Core::drain, py::arg("timeout"), "Take no more events and wait until all are settled; whether they are.")
+      .def("drain", &Core::drain, py::arg("timeout"),
+           "Take no more events and wait until all are settled; whether they are.")
       .def("close", &Core::close)
       .def("stats", &Core::stats);
 }

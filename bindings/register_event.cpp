@@ -17,7 +17,9 @@ py::object utc_time(std::chrono::system_clock::time_point time) {
   return datetime.attr("datetime").attr("fromtimestamp")(seconds, datetime.attr("timezone").attr("utc"));
 }
 
-std::string text_or_empty(const py::object& value) { return value.is_none() ? std::string() : py::str(value).cast<std::string>(); }
+std::string text_or_empty(const py::object& value) {
+  return value.is_none() ? std::string() : py::str(value).cast<std::string>();
+}
 
 PyEvent make_event(py::object body, const py::object& content_type, const py::object& headers, const py::object& method,
                    const py::object& path, const py::object& event_id, const py::object& key, const py::object& trigger,
@@ -83,8 +85,10 @@ py::object get_optional(const PyEvent& event) {
 }  // namespace
 
 Envelope& PyEvent::own() {
-  if (!envelope) envelope = make_ref<Envelope>();
-  else if (!envelope->unique()) envelope = make_ref<Envelope>(*envelope);
+  if (!envelope)
+    envelope = make_ref<Envelope>();
+  else if (!envelope->unique())
+    envelope = make_ref<Envelope>(*envelope);
   return *envelope;
 }
 
@@ -99,11 +103,14 @@ py::dict PyEvent::fields(bool writable) {
 
 void register_event(py::module_& m) {
   const auto none = py::none();
-  py::class_<PyEvent>(m, "Event", "What goes through a graph: a body, and what is known about it. Takes further attributes.")
+  py::class_<PyEvent>(m, "Event",
+                      "What goes through a graph: a body, and what is known about it. Takes further attributes.")
       .def(py::init(&make_event), py::arg("body") = none, py::kw_only(), py::arg("content_type") = none,
            py::arg("headers") = none, py::arg("method") = none, py::arg("path") = "/", py::arg("event_id") = none,
            py::arg("key") = none, py::arg("trigger") = none, py::arg("offset") = none, py::arg("time") = none)
-      .def_property("body", [](const PyEvent& e) { return e.body; }, [](PyEvent& e, py::object body) { e.body = std::move(body); })
+      .def_property(
+          "body", [](const PyEvent& e) { return e.body; },
+          [](PyEvent& e, py::object body) { e.body = std::move(body); })
       .def_property(
           "id",
           [](PyEvent& e) {
@@ -115,19 +122,26 @@ void register_event(py::module_& m) {
       .def_property("path", &get_text<&Envelope::path>, &set_text<&Envelope::path>)
       .def_property("method", &get_text<&Envelope::method>, &set_text<&Envelope::method>)
       .def_property("content_type", &get_text<&Envelope::content_type>, &set_text<&Envelope::content_type>)
-      .def_property("error", &get_optional<&Envelope::error>, &set_text<&Envelope::error>, "The text of the failure that led here.")
-      .def_property("origin_state", &get_optional<&Envelope::origin>, &set_text<&Envelope::origin>, "The step that failed.")
-      .def_property("terminated", [](const PyEvent& e) { return e.envelope->terminated; },
-                    [](PyEvent& e, bool terminated) { e.own().terminated = terminated; })
+      .def_property("error", &get_optional<&Envelope::error>, &set_text<&Envelope::error>,
+                    "The text of the failure that led here.")
+      .def_property("origin_state", &get_optional<&Envelope::origin>, &set_text<&Envelope::origin>,
+                    "The step that failed.")
+      .def_property(
+          "terminated", [](const PyEvent& e) { return e.envelope->terminated; },
+          [](PyEvent& e, bool terminated) { e.own().terminated = terminated; })
       .def_property("headers", &headers_of, [](PyEvent& e, const py::object& v) { e.fields(true)["headers"] = v; })
-      .def_property("key", [](PyEvent& e) { return field(e, "key", py::str("")); },
-                    [](PyEvent& e, const py::object& v) { e.fields(true)["key"] = v; })
-      .def_property("trigger", [](PyEvent& e) { return field(e, "trigger", py::none()); },
-                    [](PyEvent& e, const py::object& v) { e.fields(true)["trigger"] = v; })
-      .def_property("offset", [](PyEvent& e) { return field(e, "offset", py::int_(0)); },
-                    [](PyEvent& e, const py::object& v) { e.fields(true)["offset"] = v; })
-      .def_property("time", [](PyEvent& e) { return field(e, "time", utc_time(e.envelope->arrival)); },
-                    [](PyEvent& e, const py::object& v) { e.fields(true)["time"] = v; })
+      .def_property(
+          "key", [](PyEvent& e) { return field(e, "key", py::str("")); },
+          [](PyEvent& e, const py::object& v) { e.fields(true)["key"] = v; })
+      .def_property(
+          "trigger", [](PyEvent& e) { return field(e, "trigger", py::none()); },
+          [](PyEvent& e, const py::object& v) { e.fields(true)["trigger"] = v; })
+      .def_property(
+          "offset", [](PyEvent& e) { return field(e, "offset", py::int_(0)); },
+          [](PyEvent& e, const py::object& v) { e.fields(true)["offset"] = v; })
+      .def_property(
+          "time", [](PyEvent& e) { return field(e, "time", utc_time(e.envelope->arrival)); },
+          [](PyEvent& e, const py::object& v) { e.fields(true)["time"] = v; })
       .def("__getattr__", &get_free)
       .def("__setattr__", &set_any)
       .def("__copy__", &copy_event)

@@ -16,11 +16,17 @@ class PlanBuilder {
  public:
   StepId add_step(std::string name, const std::string& kind, py::object target, bool full_event,
                   const std::optional<std::string>& input_path, const std::optional<std::string>& result_path,
-                  std::size_t concurrency, std::size_t capacity, std::size_t batch_size, double batch_delay, double timeout,
-                  bool responder, bool copy, std::int64_t gather, const std::string& prefix,
+                  std::size_t concurrency, std::size_t capacity, std::size_t batch_size, double batch_delay,
+                  double timeout, bool responder, bool copy, std::int64_t gather, const std::string& prefix,
                   const std::optional<std::map<std::string, std::uint32_t>>& table) {
-    StepArguments arguments{name, std::move(target), full_event, input_path.value_or(""), result_path.value_or(""),
-                            prefix, table.value_or(std::map<std::string, std::uint32_t>()), batch_size};
+    StepArguments arguments{name,
+                            std::move(target),
+                            full_event,
+                            input_path.value_or(""),
+                            result_path.value_or(""),
+                            prefix,
+                            table.value_or(std::map<std::string, std::uint32_t>()),
+                            batch_size};
     if (kind == "route" && table && steps_.empty()) model_prefix_ = prefix;
     StepSpec spec;
     spec.name = std::move(name);
@@ -61,12 +67,14 @@ void register_plan(py::module_& m) {
       });
   py::class_<PlanBuilder>(m, "PlanBuilder", "Collects the steps of a graph; durations are in seconds.")
       .def(py::init<>())
-      .def("add_step", &PlanBuilder::add_step, py::arg("name"), py::arg("kind"), py::arg("target") = py::none(), py::kw_only(),
-           py::arg("full_event") = false, py::arg("input_path") = py::none(), py::arg("result_path") = py::none(),
-           py::arg("concurrency") = 1, py::arg("capacity") = 1024, py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0,
-           py::arg("timeout") = 0.0, py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1,
-           py::arg("prefix") = "", py::arg("table") = py::none(), "Add a step; returns its number.")
-      .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), "The order of calls numbers the outlets.")
+      .def("add_step", &PlanBuilder::add_step, py::arg("name"), py::arg("kind"), py::arg("target") = py::none(),
+           py::kw_only(), py::arg("full_event") = false, py::arg("input_path") = py::none(),
+           py::arg("result_path") = py::none(), py::arg("concurrency") = 1, py::arg("capacity") = 1024,
+           py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0, py::arg("timeout") = 0.0,
+           py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1, py::arg("prefix") = "",
+           py::arg("table") = py::none(), "Add a step; returns its number.")
+      .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"),
+           "The order of calls numbers the outlets.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))
       .def("entry", &PlanBuilder::entry, py::arg("step"), "Events enter here; with several, each gets one.")
       .def("frontend", &PlanBuilder::frontend, py::arg("step"), "Protocol calls that are no inference go here.")

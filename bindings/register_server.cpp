@@ -16,7 +16,8 @@ class PythonHost final : public http::Host {
   http::Response render(const Object& body) override {
     http::Response response;
     try {
-      const py::tuple rendered = py::reinterpret_borrow<py::object>(hooks.dumps)(py::reinterpret_borrow<py::object>(raw(body)));
+      const py::tuple rendered =
+          py::reinterpret_borrow<py::object>(hooks.dumps)(py::reinterpret_borrow<py::object>(raw(body)));
       response.status = rendered[0].cast<int>();
       response.content_type = rendered[1].cast<std::string>();
       if (!rendered[2].is_none())
@@ -36,16 +37,16 @@ class PythonHost final : public http::Host {
 
  private:
   static std::shared_ptr<const void> keep(py::object object) {
-    return {object.release().ptr(), [](const void* kept) {
-              GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept)));
-            }};
+    return {object.release().ptr(),
+            [](const void* kept) { GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept))); }};
   }
 };
 
 /// The HTTP server in front of a core.
 class PyServer {
  public:
-  PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds, double deadline)
+  PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds,
+           double deadline)
       : front_(core.executor(), host_,
                {core.plan().model_prefix, core.plan().frontend, responds,
                 std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000))}),
@@ -96,7 +97,8 @@ void register_server(py::module_& m) {
       .def_property_readonly("port", &PyServer::port)
       .def("start", &PyServer::start)
       .def("set_ready", &PyServer::set_ready, py::arg("ready"))
-      .def("drain", &PyServer::drain, py::arg("timeout"), "Answer what has come, take no more; whether all was answered.")
+      .def("drain", &PyServer::drain, py::arg("timeout"),
+           "Answer what has come, take no more; whether all was answered.")
       .def("stop", &PyServer::stop);
 }
 

@@ -87,13 +87,17 @@ class FunctionStep : public Transform {
 
 class FunctionStep::Later final : public Continuation {
  public:
-  Later(const FunctionStep& step, Event&& event, Emitter&& out) : step_(step), event_(std::move(event)), out_(std::move(out)) {}
+  Later(const FunctionStep& step, Event&& event, Emitter&& out)
+      : step_(step), event_(std::move(event)), out_(std::move(out)) {}
   void resolve(PyObject* result) override {
     try {
       switch (step_.absorb(event_, Py_NewRef(result))) {
-        case Verdict::kEmit: return out_.emit(std::move(event_));
-        case Verdict::kFinish: return out_.finish(std::move(event_));
-        default: return out_.drop(std::move(event_));
+        case Verdict::kEmit:
+          return out_.emit(std::move(event_));
+        case Verdict::kFinish:
+          return out_.finish(std::move(event_));
+        default:
+          return out_.drop(std::move(event_));
       }
     } catch (Failure& failure) {
       out_.fail(std::move(event_), std::move(failure));
@@ -140,9 +144,12 @@ class Extend final : public FunctionStep {
     const py::object more = py::reinterpret_steal<py::object>(result);
     PyObject* body = body_of(event);
     if (PyDict_Check(body) == 0 || PyDict_Check(result) == 0)
-      throw Failure{"", 500, "TypeError",
-                    std::string("Extend merges a dict into a dict, the body is ") + Py_TYPE(body)->tp_name + " and the function gave " +
-                        Py_TYPE(result)->tp_name, {}};
+      throw Failure{"",
+                    500,
+                    "TypeError",
+                    std::string("Extend merges a dict into a dict, the body is ") + Py_TYPE(body)->tp_name +
+                        " and the function gave " + Py_TYPE(result)->tp_name,
+                    {}};
     if (PyDict_Update(body, result) != 0) throw take_exception();
     return Verdict::kEmit;
   }
@@ -217,12 +224,17 @@ class FlatMap final : public Step {
 
 /// Sends each event on with its result; an exception among the results fails that event alone.
 void emit_results(Batch& batch, PyObject* results, Emitter& out, bool events) {
-  const py::object list = py::reinterpret_steal<py::object>(PySequence_Fast(results, "a step with .batch() must return a list of results"));
+  const py::object list =
+      py::reinterpret_steal<py::object>(PySequence_Fast(results, "a step with .batch() must return a list of results"));
   if (!list) throw take_exception();
   const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
   if (count != batch.size())
-    throw Failure{"", 500, "ValueError",
-                  "the batch had " + std::to_string(batch.size()) + " events, the handler returned " + std::to_string(count) + " results", {}};
+    throw Failure{"",
+                  500,
+                  "ValueError",
+                  "the batch had " + std::to_string(batch.size()) + " events, the handler returned " +
+                      std::to_string(count) + " results",
+                  {}};
   for (std::size_t i = 0; i < count; ++i) {
     PyObject* result = PySequence_Fast_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
     Event event = std::move(batch[i]);
@@ -230,11 +242,15 @@ void emit_results(Batch& batch, PyObject* results, Emitter& out, bool events) {
       out.fail(std::move(event), to_failure(py::reinterpret_borrow<py::object>(result)));
       continue;
     }
-    if (events) take_event(event, result, "do_events");
-    else event.body = Payload(share(result));
+    if (events)
+      take_event(event, result, "do_events");
+    else
+      event.body = Payload(share(result));
     const bool ended = events && event.envelope && event.envelope->terminated;
-    if (ended) out.finish(std::move(event));
-    else out.emit(std::move(event));
+    if (ended)
+      out.finish(std::move(event));
+    else
+      out.emit(std::move(event));
   }
 }
 
@@ -260,10 +276,12 @@ class BatchMap final : public Step {
           bad.push_back(i);
         }
       }
-      for (auto place = bad.rbegin(); place != bad.rend(); ++place) batch.erase(batch.begin() + static_cast<std::ptrdiff_t>(*place));
+      for (auto place = bad.rbegin(); place != bad.rend(); ++place)
+        batch.erase(batch.begin() + static_cast<std::ptrdiff_t>(*place));
       if (batch.empty()) return;
       const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(target_.ptr(), items.ptr()));
-      for (std::size_t i = 0; events_ && i < batch.size(); ++i) batch[i].envelope = items[i].cast<const PyEvent&>().envelope;
+      for (std::size_t i = 0; events_ && i < batch.size(); ++i)
+        batch[i].envelope = items[i].cast<const PyEvent&>().envelope;
       if (!result) throw take_exception();
       if (PyCoro_CheckExact(result.ptr())) {
         spawn(result.ptr(), std::make_unique<Later>(std::move(batch), std::move(out), events_));
@@ -281,7 +299,8 @@ class BatchMap final : public Step {
  private:
   class Later final : public Continuation {
    public:
-    Later(Batch&& batch, Emitter&& out, bool events) : batch_(std::move(batch)), out_(std::move(out)), events_(events) {}
+    Later(Batch&& batch, Emitter&& out, bool events)
+        : batch_(std::move(batch)), out_(std::move(out)), events_(events) {}
     void resolve(PyObject* result) override {
       try {
         emit_results(batch_, result, out_, events_);

@@ -91,6 +91,8 @@ class ModelStep final : public Transform {
 
 }  // namespace
 
-std::unique_ptr<Step> make_model_step(StepArguments arguments) { return std::make_unique<ModelStep>(std::move(arguments)); }
+std::unique_ptr<Step> make_model_step(StepArguments arguments) {
+  return std::make_unique<ModelStep>(std::move(arguments));
+}
 
 }  // namespace penstock::python

@@ -46,14 +46,17 @@ std::optional<ModelPath> parse_path(std::string_view path, std::string_view pref
 class RouteStep final : public Step {
  public:
   explicit RouteStep(StepArguments arguments)
-      : choose_(std::move(arguments.target)), prefix_(std::move(arguments.prefix)), table_(std::move(arguments.table)) {}
+      : choose_(std::move(arguments.target)), prefix_(std::move(arguments.prefix)), table_(std::move(arguments.table)) {
+  }
 
   void run(Batch& batch, Emitter& out) override {
     for (Event& event : batch) {
       try {
         const auto outlet = known(event);
-        if (outlet) out.emit(std::move(event), *outlet);
-        else ask(std::move(event), out);
+        if (outlet)
+          out.emit(std::move(event), *outlet);
+        else
+          ask(std::move(event), out);
       } catch (Failure& failure) {
         out.fail(std::move(event), std::move(failure));
       }
@@ -63,13 +66,21 @@ class RouteStep final : public Step {
 
  private:
   std::optional<std::uint32_t> known(Event& event) const {
-    if (table_.empty() || !event.envelope || event.envelope->method == "GET") return std::nullopt;
+    if (table_.empty() || !event.envelope || event.envelope->method == "GET" || !is_request(event.body))
+      return std::nullopt;
     const auto path = parse_path(event.envelope->path, prefix_);
     if (!path || (path->operation != "infer" && path->operation != "predict")) return std::nullopt;
     const auto found = table_.find(path->model);
     if (found == table_.end()) return std::nullopt;
     event.own_envelope().path = std::string(path->operation);
     return found->second;
+  }
+
+  /// A body that the router's own parsing would leave as it is.
+  static bool is_request(const Payload& body) {
+    if (const Object* object = body.object()) return PyDict_Check(raw(*object)) != 0;
+    if (const Bytes* bytes = body.bytes()) return bytes->declared_json || bytes->maybe_json;
+    return body.request() != nullptr;
   }
 
   void ask(Event&& event, Emitter& out) const {
@@ -144,8 +155,8 @@ class GatherStep final : public Transform {
       if (!gathered) throw Failure{"", 500, "RuntimeError", "an event reached a merging step without its parts", {}};
       const py::list results = results_of(*gathered);
       const py::object lent = lend_event(event);
-      const py::object result =
-          py::reinterpret_steal<py::object>(PyObject_CallFunctionObjArgs(target_.ptr(), lent.ptr(), results.ptr(), nullptr));
+      const py::object result = py::reinterpret_steal<py::object>(
+          PyObject_CallFunctionObjArgs(target_.ptr(), lent.ptr(), results.ptr(), nullptr));
       event.envelope = lent.cast<const PyEvent&>().envelope;
       if (!result) throw take_exception();
       take_event(event, result.ptr(), "a merging step");
@@ -164,10 +175,14 @@ class GatherStep final : public Transform {
     py::list results;
     for (Gather::Part& part : gathered.parts) {
       py::object result;
-      if (part.failure && part.failure->cause) result = py::reinterpret_borrow<py::object>(raw(part.failure->cause));
-      else if (part.failure) result = to_exception(*part.failure);
-      else if (part.back) result = py::cast(PyEvent{part.envelope ? part.envelope : make_ref<Envelope>(), to_object(part.body)});
-      else result = py::cast(PyEvent{make_ref<Envelope>(), py::none()});
+      if (part.failure && part.failure->cause)
+        result = py::reinterpret_borrow<py::object>(raw(part.failure->cause));
+      else if (part.failure)
+        result = to_exception(*part.failure);
+      else if (part.back)
+        result = py::cast(PyEvent{part.envelope ? part.envelope : make_ref<Envelope>(), to_object(part.body)});
+      else
+        result = py::cast(PyEvent{make_ref<Envelope>(), py::none()});
       results.append(py::make_tuple(part.outlet, result));
     }
     return results;

@@ -12,10 +12,18 @@ struct TypeName {
   DataType type;
   const char* numpy;
 };
-constexpr std::array<TypeName, 12> kTypes{{{DataType::kBool, "?"}, {DataType::kUint8, "u1"}, {DataType::kUint16, "u2"},
-                                           {DataType::kUint32, "u4"}, {DataType::kUint64, "u8"}, {DataType::kInt8, "i1"},
-                                           {DataType::kInt16, "i2"}, {DataType::kInt32, "i4"}, {DataType::kInt64, "i8"},
-                                           {DataType::kFp16, "f2"}, {DataType::kFp32, "f4"}, {DataType::kFp64, "f8"}}};
+constexpr std::array<TypeName, 12> kTypes{{{DataType::kBool, "?"},
+                                           {DataType::kUint8, "u1"},
+                                           {DataType::kUint16, "u2"},
+                                           {DataType::kUint32, "u4"},
+                                           {DataType::kUint64, "u8"},
+                                           {DataType::kInt8, "i1"},
+                                           {DataType::kInt16, "i2"},
+                                           {DataType::kInt32, "i4"},
+                                           {DataType::kInt64, "i8"},
+                                           {DataType::kFp16, "f2"},
+                                           {DataType::kFp32, "f4"},
+                                           {DataType::kFp64, "f8"}}};
 
 /// NumPy's descriptors, looked up once.
 const py::dtype& dtype_of(DataType type) {
@@ -61,7 +69,9 @@ py::object to_array(const Tensor& tensor) {
   if (tensor.type == DataType::kBytes) {
     py::list strings;
     for (const std::string& item : tensor.strings) strings.append(item);
-    return py::module_::import("numpy").attr("array")(strings, py::arg("dtype") = "object").attr("reshape")(shape_of(tensor));
+    return py::module_::import("numpy")
+        .attr("array")(strings, py::arg("dtype") = "object")
+        .attr("reshape")(shape_of(tensor));
   }
   auto owner = std::make_unique<std::shared_ptr<const void>>(tensor.storage);
   const py::capsule base(owner.release(), [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); });
@@ -120,9 +130,8 @@ std::optional<Tensor> to_tensor(std::string name, const py::object& object) {
   tensor.data = static_cast<const std::byte*>(array.data());
   tensor.size = static_cast<std::size_t>(array.nbytes());
   PyObject* held = array.release().ptr();
-  tensor.storage = std::shared_ptr<const void>(held, [](const void* kept) {
-    GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept)));
-  });
+  tensor.storage = std::shared_ptr<const void>(
+      held, [](const void* kept) { GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept))); });
   return tensor;
 }
 

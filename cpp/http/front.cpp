@@ -57,7 +57,8 @@ Response response_of(Answer&& answer) {
 /// and the sending, waits until the thread is outside.
 class Asked final : public Root {
  public:
-  Asked(Host& host, Reply&& reply, const Executor& executor) : host_(host), reply_(std::move(reply)), executor_(executor) {}
+  Asked(Host& host, Reply&& reply, const Executor& executor)
+      : host_(host), reply_(std::move(reply)), executor_(executor) {}
   Reply& reply() { return reply_; }
 
  private:
@@ -192,7 +193,8 @@ Payload Front::payload_of(Request& request) const {
   const bool json = is_json(request.content_type());
   const bool maybe = may_be_json(request.content_type());
   const std::string_view path = request.path();
-  if ((json || maybe) && !options_.model_prefix.empty() && path.substr(0, options_.model_prefix.size()) == options_.model_prefix) {
+  if ((json || maybe) && !options_.model_prefix.empty() &&
+      path.substr(0, options_.model_prefix.size()) == options_.model_prefix) {
     if (auto decoded = decode_infer_request(request.body))
       return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
   }
@@ -232,7 +234,8 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
   } catch (const BadRequest& error) {
     return reply.send(error_response(400, error.what()));
   }
-  Response refused = error_response(503, admission == Admission::kFull ? "the server is full" : "the server is closing");
+  Response refused =
+      error_response(503, admission == Admission::kFull ? "the server is full" : "the server is closing");
   refused.headers.emplace_back("Retry-After", "1");
   reply.send(std::move(refused));
 }

@@ -31,9 +31,9 @@ class Host {
 class Front final : public Application {
  public:
   struct Options {
-    std::string model_prefix;        ///< empty: nothing is decoded ahead
+    std::string model_prefix;  ///< empty: nothing is decoded ahead
     StepId frontend = kNoStep;
-    bool responds = true;            ///< a graph without responder: 200 and the event's id, at once
+    bool responds = true;  ///< a graph without responder: 200 and the event's id, at once
     std::chrono::milliseconds deadline{30000};
   };
 

@@ -43,8 +43,10 @@ Executor::~Executor() {
   stopping_ = true;
   timekeeper_parker_.unpark();
   // The last reference may be dropped by an action of the timekeeper itself.
-  if (timekeeper_.get_id() == std::this_thread::get_id()) timekeeper_.detach();
-  else if (timekeeper_.joinable()) timekeeper_.join();
+  if (timekeeper_.get_id() == std::this_thread::get_id())
+    timekeeper_.detach();
+  else if (timekeeper_.joinable())
+    timekeeper_.join();
 }
 
 // ---- running steps
@@ -62,7 +64,8 @@ void Executor::run(std::uint32_t task) {
     const Duration computed = thread_cpu_time();
     run_step(task);
     const Duration taken = Clock::now() - start;
-    slot.computes.store(taken > options_.lane.stall && 2 * (thread_cpu_time() - computed) > taken, std::memory_order_relaxed);
+    slot.computes.store(taken > options_.lane.stall && 2 * (thread_cpu_time() - computed) > taken,
+                        std::memory_order_relaxed);
     if (crowd) gate_.crowd(false);
   } else {
     run_step(task);
@@ -246,7 +249,8 @@ void Executor::fail(StepId at, Event&& event, Failure&& failure) {
     // Whether it can still answer is the event's matter here: the handler may lie off the line.
     return deliver(step.error_handler, std::move(event));
   }
-  if (options_.observer != nullptr && !event.answering() && !event.in_gather()) options_.observer->failed(failure, event);
+  if (options_.observer != nullptr && !event.answering() && !event.in_gather())
+    options_.observer->failed(failure, event);
   event.fail(std::move(failure));
 }
 
@@ -258,8 +262,10 @@ void Executor::drop(StepId at, Event&& event) {
 void Executor::gathered(std::uint32_t step, Event&& event) { deliver(step, std::move(event)); }
 
 void Executor::count(Counter& counter, StepId id) {
-  if ((*plan_)[id].concurrency == 1) counter.add();
-  else counter.add_shared();
+  if ((*plan_)[id].concurrency == 1)
+    counter.add();
+  else
+    counter.add_shared();
 }
 
 // ---- scheduling
@@ -269,8 +275,7 @@ void Executor::count(Counter& counter, StepId id) {
 void Executor::schedule(StepId id) {
   Slot& slot = slots_[id];
   const bool delayed = (*plan_)[id].batch_delay > Duration::zero();
-  while (slot.channel.pending() > 0 && outlets_free(id) &&
-         slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
+  while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
     lane_.push(Task{id, slot.channel.next_owner()}, slot.slow.load(std::memory_order_relaxed), my_turn());
   if (delayed) arm_due(id);
 }

@@ -47,8 +47,11 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
 Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope) {
   for (const Frame* frame = top_; frame != nullptr; frame = frame->outer) {
     if (frame->executor != this || frame->running >= plan_->size()) continue;
-    throw Failure{(*plan_)[frame->running].name, 500, "RuntimeError",
-                  "the handler calls its own graph and would wait for itself", {}};
+    throw Failure{(*plan_)[frame->running].name,
+                  500,
+                  "RuntimeError",
+                  "the handler calls its own graph and would wait for itself",
+                  {}};
   }
   Lane::Turn turn(Lane::Role::kCaller, waiter.get());
   turn.inside = true;
@@ -71,8 +74,7 @@ void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, R
   for (;;) {
     const Admission admission = admit(root, std::move(body), envelope);
     if (admission == Admission::kAccepted) return;
-    if (admission == Admission::kClosed)
-      throw Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}};
+    if (admission == Admission::kClosed) throw Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}};
     if (my_turn() != nullptr && my_turn() != &turn)
       throw Failure{"", 503, "QueueFull", "the graph is full, and a handler of its own cannot wait for room in it", {}};
     std::optional<Frame> frame;
@@ -162,9 +164,7 @@ void Executor::nudge() {
   if (options_.nudge) options_.nudge();
 }
 
-Lane::Turn* Executor::my_turn() const {
-  return top_ != nullptr && top_->executor == this ? top_->turn : nullptr;
-}
+Lane::Turn* Executor::my_turn() const { return top_ != nullptr && top_->executor == this ? top_->turn : nullptr; }
 
 std::uint64_t Executor::at_time(TimePoint when, Timers::Action action) {
   const std::uint64_t id = timers_.add(when, std::move(action));

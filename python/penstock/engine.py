@@ -184,7 +184,12 @@ def _close_all() -> None:
 
 loop = _Loop()
 _core.set_hooks(
-    describe=describe, make_error=make_error, clone=clone, loads=decode_body, dumps=render, spawn=loop.spawn,
+    describe=describe,
+    make_error=make_error,
+    clone=clone,
+    loads=decode_body,
+    dumps=render,
+    spawn=loop.spawn,
     log_failure=_log_failure,
 )
 # Ahead of atexit's own functions and of the wait for threads, which is where concurrent.futures ends its pools, too.

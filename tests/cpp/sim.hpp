@@ -48,8 +48,10 @@ class World {
         if (fiber->ended) continue;
         alive = true;
         if (fiber->blocked != nullptr) continue;
-        if (fiber->until <= now_) able.push_back(fiber.get());
-        else if (sleeper == nullptr || fiber->until < sleeper->until) sleeper = fiber.get();
+        if (fiber->until <= now_)
+          able.push_back(fiber.get());
+        else if (sleeper == nullptr || fiber->until < sleeper->until)
+          sleeper = fiber.get();
       }
       if (!alive) return;
       if (able.empty()) {

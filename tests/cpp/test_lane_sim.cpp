@@ -62,11 +62,21 @@ class Simulation : public LaneHost {
     Request* request = tasks_[task];
     SimLane::Turn* turn = turns_[task];
     switch (world.below(12)) {
-      case 0: pause(milliseconds(200)); break;                      // sleeps outside the gate
-      case 1: spin(); break;                                        // computes, preempted now and then
-      case 2: nested(request, turn); break;
-      case 3: to_outside_.push_back(request); parked_outside_.unpark(); return;
-      default: world.advance(std::chrono::microseconds(world.below(20)));
+      case 0:
+        pause(milliseconds(200));
+        break;  // sleeps outside the gate
+      case 1:
+        spin();
+        break;  // computes, preempted now and then
+      case 2:
+        nested(request, turn);
+        break;
+      case 3:
+        to_outside_.push_back(request);
+        parked_outside_.unpark();
+        return;
+      default:
+        world.advance(std::chrono::microseconds(world.below(20)));
     }
     finish_one(request, nullptr);
   }
@@ -104,8 +114,10 @@ class Simulation : public LaneHost {
     if (--request->left > 0) return push(request, turn);
     request->done = true;
     ++answered;
-    if (request->waiter != nullptr) lane.wake(request);
-    else --open_;
+    if (request->waiter != nullptr)
+      lane.wake(request);
+    else
+      --open_;
     if (finished()) close();
   }
   void pause(sim::Duration time) {
@@ -153,14 +165,16 @@ class Simulation : public LaneHost {
       requests_.back().left = 1 + static_cast<int>(world.below(4));
       ++open_;
       push(&requests_.back(), &turn);
-      while (lane.drain(turn)) {}
+      while (lane.drain(turn)) {
+      }
       world.sleep(milliseconds(world.below(2)));
     }
     ++io_done_;
     if (finished()) close();
     while (!closed_) {
       io_parkers_[loop].park();
-      while (lane.drain(turn)) {}
+      while (lane.drain(turn)) {
+      }
     }
   }
   void outside() {

@@ -20,19 +20,19 @@ struct Envelope : RefCounted {
   Envelope() = default;
   Envelope(const Envelope& other)
       : RefCounted(), id(other.id), path(other.path), method(other.method), content_type(other.content_type),
-        error(other.error), origin(other.origin), fields(other.fields), headers(other.headers),
-        arrival(other.arrival), terminated(other.terminated) {}
+        error(other.error), origin(other.origin), fields(other.fields), headers(other.headers), arrival(other.arrival),
+        terminated(other.terminated) {}
 
-  std::string id;            ///< made when first asked for
+  std::string id;  ///< made when first asked for
   std::string path = "/";
   std::string method;
   std::string content_type;
-  std::string error;         ///< the text of the failure that led to an error handler
-  std::string origin;        ///< the step that failed
-  Object fields;             ///< key, time, trigger and what users set: a table of the host
+  std::string error;   ///< the text of the failure that led to an error handler
+  std::string origin;  ///< the step that failed
+  Object fields;       ///< key, time, trigger and what users set: a table of the host
   std::vector<std::pair<std::string, std::string>> headers;  ///< as received
   std::chrono::system_clock::time_point arrival{};
-  bool terminated = false;   ///< the event ends after this step and answers with its body
+  bool terminated = false;  ///< the event ends after this step and answers with its body
 };
 
 /// One event on its way through a graph. Move-only: destroying it ends it, so that no event vanishes
@@ -65,8 +65,10 @@ class Event {
   [[nodiscard]] Completion* completion() const noexcept { return completion_.get(); }
   /// The envelope, copied first if others share it. Inside the gate.
   Envelope& own_envelope() {
-    if (!envelope) envelope = make_ref<Envelope>();
-    else if (!envelope->unique()) envelope = make_ref<Envelope>(*envelope);
+    if (!envelope)
+      envelope = make_ref<Envelope>();
+    else if (!envelope->unique())
+      envelope = make_ref<Envelope>(*envelope);
     return *envelope;
   }
   /// Makes this event part `slot` of `gather`: however it ends, the gather hears of it.

@@ -66,10 +66,10 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
  public:
   struct Options {
     Lane::Options lane{};
-    std::size_t max_events = 1024;                        ///< admitted and not settled
-    std::size_t max_bytes = std::size_t{256} << 20;       ///< of their bodies
-    Observer* observer = nullptr;                         ///< outlives the executor
-    std::function<void()> flush{};                        ///< see LaneHost
+    std::size_t max_events = 1024;                   ///< admitted and not settled
+    std::size_t max_bytes = std::size_t{256} << 20;  ///< of their bodies
+    Observer* observer = nullptr;                    ///< outlives the executor
+    std::function<void()> flush{};                   ///< see LaneHost
     std::function<void(std::size_t)> assist{};
     std::function<void()> nudge{};
   };
@@ -175,11 +175,11 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<TimePoint> asleep_until_{TimePoint{}};
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
-  std::atomic<bool> full_{false};                        ///< `room_wanted_` is not empty
+  std::atomic<bool> full_{false};  ///< `room_wanted_` is not empty
   std::atomic<bool> refusing_{false};
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;                                     ///< a leaf; guards the next three
-  std::vector<const void*> room_wanted_;                 ///< callers to wake when there is room again
+  std::mutex mutex_;                      ///< a leaf; guards the next three
+  std::vector<const void*> room_wanted_;  ///< callers to wake when there is room again
   std::deque<std::shared_ptr<Activation>> expired_;
   bool closed_ = false;
   std::thread timekeeper_;
@@ -220,8 +220,8 @@ struct Activation {
   StepId id;
   std::size_t events;
   bool timed = false;
-  bool claimed = false;             ///< set by whoever set `over` in `claim`
-  Event held;                       ///< if timed: the event itself, while the call has a copy
+  bool claimed = false;  ///< set by whoever set `over` in `claim`
+  Event held;            ///< if timed: the event itself, while the call has a copy
   std::uint64_t timer = 0;
   std::atomic<bool> over{false};
 };

@@ -8,11 +8,11 @@ namespace penstock {
 
 /// Why an event failed. `status` is an HTTP status: 4xx is the client's fault, 5xx ours.
 struct Failure {
-  std::string step;     ///< the name of the step it failed in; empty if it was in none
+  std::string step;  ///< the name of the step it failed in; empty if it was in none
   int status = 500;
-  std::string kind;     ///< such as "KeyError"
+  std::string kind;  ///< such as "KeyError"
   std::string message;
-  Object cause;         ///< the host's exception, if it was one
+  Object cause;  ///< the host's exception, if it was one
 
   /// "KeyError: 'x'": what `event.error` holds.
   [[nodiscard]] std::string text() const { return kind.empty() ? message : kind + ": " + message; }

@@ -68,15 +68,15 @@ class BasicLane {
     Role role;
     const void* owner;
     Turn* outer;
-    std::size_t loop;             ///< for kIo: which loop stands still while a task runs
-    bool inside = false;          ///< in the gate; touched by its own thread only
+    std::size_t loop;     ///< for kIo: which loop stands still while a task runs
+    bool inside = false;  ///< in the gate; touched by its own thread only
     bool active = false;
-    bool relieved = false;        ///< its task goes on, but nobody counts on its coming back
-    bool slow = false;            ///< its task was known to be slow
-    bool called = false;          ///< a worker that was woken for slow tasks and has not come yet
-    bool known = false;           ///< a worker that has been here before
+    bool relieved = false;  ///< its task goes on, but nobody counts on its coming back
+    bool slow = false;      ///< its task was known to be slow
+    bool called = false;    ///< a worker that was woken for slow tasks and has not come yet
+    bool known = false;     ///< a worker that has been here before
     std::uint32_t task = 0;
-    Turn* next = nullptr;         ///< list of turns that run a task
+    Turn* next = nullptr;             ///< list of turns that run a task
     std::atomic<Time> since{Time{}};  ///< when the task started; zero between tasks
     typename Sync::Parker parker;
   };
@@ -145,14 +145,14 @@ class BasicLane {
   mutable typename Sync::Mutex mutex_;  ///< guards all that follows but the atomics
   std::deque<Task> quick_;
   std::deque<Task> slow_;
-  std::deque<std::size_t> assists_;     ///< loops whose thread stands still
+  std::deque<std::size_t> assists_;  ///< loops whose thread stands still
   std::vector<Turn*> idle_workers_;
   std::vector<Turn*> waiting_callers_;
   Turn* running_ = nullptr;
   std::size_t active_ = 0;
   std::size_t workers_ = 0;
-  std::size_t waking_ = 0;              ///< workers with `called` set
-  std::size_t spawning_ = 0;            ///< workers asked for that have not come yet
+  std::size_t waking_ = 0;    ///< workers with `called` set
+  std::size_t spawning_ = 0;  ///< workers asked for that have not come yet
   bool spawn_ = true;
   bool closed_ = false;
   std::atomic<bool> watching_{false};

@@ -173,9 +173,8 @@ bool BasicLane<Sync>::take_quick(Task& task) {
 template <class Sync>
 bool BasicLane<Sync>::take_own(Turn& turn, Task& task) {
   for (auto* queue : {&quick_, &slow_}) {
-    const auto found = std::find_if(queue->begin(), queue->end(), [&](const Task& t) {
-      return t.owner != nullptr && t.owner == turn.owner;
-    });
+    const auto found = std::find_if(queue->begin(), queue->end(),
+                                    [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
     if (found == queue->end()) continue;
     task = *found;
     queue->erase(found);

@@ -21,17 +21,17 @@ class GraphError : public std::invalid_argument {
 struct StepSpec {
   std::string name;
   std::unique_ptr<Step> step;
-  std::size_t concurrency = 1;    ///< calls at once; 1 keeps the order
-  std::size_t capacity = 1024;    ///< events waiting: a high-water mark, see channel.hpp
-  std::size_t batch_size = 1;     ///< > 1: `run` gets batches
-  Duration batch_delay{};         ///< how long the first of a batch may wait; 0 takes what is there
-  Duration timeout{};             ///< for one call; 0 is none
+  std::size_t concurrency = 1;  ///< calls at once; 1 keeps the order
+  std::size_t capacity = 1024;  ///< events waiting: a high-water mark, see channel.hpp
+  std::size_t batch_size = 1;   ///< > 1: `run` gets batches
+  Duration batch_delay{};       ///< how long the first of a batch may wait; 0 takes what is there
+  Duration timeout{};           ///< for one call; 0 is none
   bool responder = false;
-  bool copy = true;               ///< a further branch gets a deep copy of the body
-  bool fuse = true;               ///< may run in one go with the step before it
+  bool copy = true;  ///< a further branch gets a deep copy of the body
+  bool fuse = true;  ///< may run in one go with the step before it
   std::vector<StepId> outlets{};
   StepId error_handler = kNoStep;
-  StepId gather = kNoStep;        ///< where the parts that this step sends out are merged
+  StepId gather = kNoStep;  ///< where the parts that this step sends out are merged
 };
 
 /// A graph that has been checked: immutable, in flat arrays, for any number of threads.
@@ -42,12 +42,12 @@ class Plan {
     std::size_t concurrency, capacity, batch_size;
     Duration batch_delay, timeout;
     bool responder, copy;
-    bool answers;        ///< a responder can be reached from here
-    bool source;         ///< events enter here
-    bool merges;         ///< parts come back here
+    bool answers;  ///< a responder can be reached from here
+    bool source;   ///< events enter here
+    bool merges;   ///< parts come back here
     StepId error_handler;
     StepId gather;
-    StepId fused_next;   ///< the step that may run in the same go, or kNoStep
+    StepId fused_next;  ///< the step that may run in the same go, or kNoStep
     Step* step;
     Transform* transform;  ///< null if it is not one, or takes batches
   };

@@ -41,11 +41,11 @@ class Histogram {
 
 /// What one step has done since its graph started.
 struct StepStats {
-  Counter events;    ///< handled, however it ended
+  Counter events;  ///< handled, however it ended
   Counter failed;
   Counter dropped;
-  Counter batches;   ///< calls that handled a batch
-  Histogram time;    ///< of calls; every 16th is measured, all of those that are slow
+  Counter batches;  ///< calls that handled a batch
+  Histogram time;   ///< of calls; every 16th is measured, all of those that are slow
 };
 
 }  // namespace penstock

@@ -12,8 +12,20 @@ namespace penstock {
 
 /// The element types of the Open Inference Protocol.
 enum class DataType : std::uint8_t {
-  kBool, kUint8, kUint16, kUint32, kUint64, kInt8, kInt16, kInt32, kInt64,
-  kFp16, kFp32, kFp64, kBf16, kBytes,
+  kBool,
+  kUint8,
+  kUint16,
+  kUint32,
+  kUint64,
+  kInt8,
+  kInt16,
+  kInt32,
+  kInt64,
+  kFp16,
+  kFp32,
+  kFp64,
+  kBf16,
+  kBytes,
 };
 
 /// The protocol's name of a type, such as "FP32".
@@ -28,16 +40,16 @@ struct Tensor {
   std::string name;
   DataType type = DataType::kFp32;
   std::vector<std::int64_t> shape;
-  const std::byte* data = nullptr;  ///< unused for kBytes
-  std::size_t size = 0;             ///< of `data`, in bytes
-  std::vector<std::string> strings; ///< the elements if type is kBytes
+  const std::byte* data = nullptr;   ///< unused for kBytes
+  std::size_t size = 0;              ///< of `data`, in bytes
+  std::vector<std::string> strings;  ///< the elements if type is kBytes
   std::shared_ptr<const void> storage;
 };
 
 /// One inference request of the Open Inference Protocol, decoded.
 struct InferRequest {
-  std::string id;               ///< empty if the client sent none
-  std::string parameters;       ///< the request's `parameters` object as JSON text; empty if none
+  std::string id;          ///< empty if the client sent none
+  std::string parameters;  ///< the request's `parameters` object as JSON text; empty if none
   std::vector<Tensor> inputs;
   std::vector<std::string> outputs;  ///< names asked for; empty means all
 };
@@ -45,9 +57,9 @@ struct InferRequest {
 /// One inference response; the counterpart of InferRequest.
 struct InferResponse {
   std::string model_name;
-  std::string model_version;    ///< empty if the model has none
+  std::string model_version;  ///< empty if the model has none
   std::string id;
-  std::string parameters;       ///< as JSON text; empty if none
+  std::string parameters;  ///< as JSON text; empty if none
   std::vector<Tensor> outputs;
 };
 

@@ -1,0 +1,130 @@
+"""A graph behind HTTP, until the process is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from penstock._core import Server
+from penstock.errors import PortInUse
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from penstock.server import GraphServer
+
+DRAIN_SECONDS = 30.0
+EXIT_UNSETTLED = 75
+_IO_THREADS = 2
+
+
+class HttpServer:
+    """The HTTP server of a graph; a context manager that drains at the end.
+
+    Parameters
+    ----------
+    server : GraphServer
+        Its `init_states` has run.
+    host : str
+        Address to listen on.
+    port : int
+        0 takes a free one; see the attribute `port`.
+    deadline : float
+        Seconds that a request may take, unless it says otherwise.
+
+    Raises
+    ------
+    PortInUse
+        Another process listens there.
+    """
+
+    def __init__(
+        self, server: GraphServer, *, host: str = "127.0.0.1", port: int = 8080, deadline: float = 30.0
+    ) -> None:
+        self._graph = server
+        compiled = server.compiled
+        assert compiled is not None  # init_states has run
+        engine = server.engine
+        try:
+            self._http = Server(
+                engine.core, host=host, port=port, io_threads=_IO_THREADS, responds=compiled.responds, deadline=deadline
+            )
+        except OSError as error:
+            raise PortInUse(f"cannot listen on {host}:{port}: {error}") from error
+        self.host = host
+        self.port = self._http.port
+        engine.start()
+        self._http.start()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def __enter__(self) -> HttpServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, timeout: float = DRAIN_SECONDS) -> bool:
+        """Stop accepting, answer what has come, settle the graph; tell whether all was settled in time."""
+        end = time.monotonic() + timeout
+        answered = self._http.drain(timeout)
+        settled = self._graph.engine.drain(max(0.0, end - time.monotonic()))
+        self._http.stop()
+        self._graph.close()
+        return answered and settled
+
+
+def serve(server: GraphServer, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once with 75.
+
+    Raises
+    ------
+    PortInUse
+        Another process listens there.
+    SystemExit
+        With 75, if something was left unsettled.
+    """
+    wake, waker = socket.socketpair()
+    waker.setblocking(False)
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, _ignore) for number in signals]
+    # The C-level handler writes the number, so that no signal is missed between a look and a wait.
+    before_fd = signal.set_wakeup_fd(waker.fileno())
+    try:
+        http = HttpServer(server, host=host, port=port)
+        _say(f"penstock: '{server.name}' answers on {http.url} (Ctrl-C or SIGTERM to stop)")
+        while wake.recv(1)[0] not in signals:
+            pass
+        for number in signals:
+            signal.signal(number, _leave_now)
+        _say("penstock: draining")
+        settled = http.close()
+    finally:
+        signal.set_wakeup_fd(before_fd)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+        wake.close()
+        waker.close()
+    if not settled:
+        _say("penstock: stopped with work unsettled")
+        os._exit(EXIT_UNSETTLED)  # a handler is still at it, and would keep the interpreter
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Leave it to the waiting main thread."""
+
+
+def _leave_now(_number: int, _frame: FrameType | None) -> None:
+    os._exit(EXIT_UNSETTLED)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
