@@ -67,8 +67,9 @@ def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
     if operation not in ("infer", "predict") or hasattr(model, "op_" + operation):
         return None
     request = model._request(event)
-    request_id = request.get("id") or event.id
+    given = request.get("id")
     request, names = model._prepare(request, operation)
+    request_id = given or (event.id if names is None else "")
     return _Call(place, event.body, request, request_id, names)
 
 

@@ -144,8 +144,10 @@ class VotingEnsemble(ModelRouter):
         request = event.body if isinstance(event.body, Mapping) else {}
         shares = [self._shares[names[outlet]] for outlet, _ in results]
         voted = self._vote([values for values, _ in rows], shares)
-        reply: dict[str, Any] = {"id": request.get("id") or event.id, "model_name": self.name}
         tensor_name = rows[0][1]
+        request_id = request.get("id") or (event.id if tensor_name is None else "")
+        reply: dict[str, Any] = {"id": request_id} if request_id else {}
+        reply["model_name"] = self.name
         if tensor_name is not None:
             reply["outputs"] = tensors.to_tensors(voted, [tensor_name])
         elif self.format_response_with_col_name_flag:

@@ -260,8 +260,9 @@ class V2ModelServer:
         return body
 
     def _infer(self, request: dict[str, Any], operation: str, event_id: str) -> dict[str, Any]:
-        request_id = request.get("id") or event_id
+        given = request.get("id")
         request, named = self._prepare(request, operation)
+        request_id = given or (event_id if named is None else "")
         result = self.explain(request) if operation == "explain" else self.predict(request)
         return self._reply(request, request_id, result, named, operation)
 
@@ -284,7 +285,8 @@ class V2ModelServer:
         self, request: dict[str, Any], request_id: str, result: Any, named: list[str] | None, operation: str
     ) -> dict[str, Any]:
         name = self.name if operation == "explain" else self.name.partition(":")[0]
-        reply: dict[str, Any] = {"id": request_id, "model_name": name}
+        reply: dict[str, Any] = {"id": request_id} if request_id or named is None else {}
+        reply["model_name"] = name
         if named is None:
             reply["outputs"] = _plain_rows(result)
             if operation != "explain":

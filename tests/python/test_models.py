@@ -107,6 +107,12 @@ def test_a_tensor_comes_as_an_array_and_goes_back_as_a_tensor(server):
     }
 
 
+def test_tensors_get_back_the_id_they_came_with_and_no_other(server):
+    assert "id" not in infer(server, [tensor([1.0])])
+    assert infer(server, [tensor([1.0])], id="abc")["id"] == "abc"
+    assert len(infer(server, [1.0])["id"]) == 32
+
+
 def test_several_tensors_come_as_a_dict_of_arrays(server):
     reply = infer(server, [tensor([1], "a"), tensor([1, 2], "b", "INT64")])
     assert reply["outputs"] == [

@@ -7,7 +7,7 @@ import types
 
 import penstock
 import pytest
-from penstock.errors import GraphClosed, GraphError, MLRunConflictError, StepError
+from penstock.errors import DeadlineExceeded, GraphClosed, GraphError, MLRunConflictError, StepError
 
 
 def inc(body):
@@ -352,6 +352,86 @@ def test_many_threads_may_test_at_once():
         for thread in threads:
             thread.join(30)
     assert answers == {number: [number + place + 2 for place in range(20)] for number in range(5)}
+
+
+def test_requests_to_a_coroutine_wait_together():
+    together = asyncio.Semaphore(0)
+    waiting = []
+
+    async def waits(body):
+        waiting.append(body)
+        if len(waiting) == 5:  # the last of five lets all go: passes only if all five are in flight at once
+            for _ in range(5):
+                together.release()
+        await together.acquire()
+        return body
+
+    with serve_flow(lambda flow: flow.to(waits).respond()) as server:
+        answers = []
+        threads = [
+            threading.Thread(target=lambda body=body: answers.append(server.test(body=body))) for body in range(1, 6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert sorted(answers) == [1, 2, 3, 4, 5]
+
+
+def test_a_process_that_waits_for_nothing_ends_cleanly(run_python):
+    done = run_python(
+        "import asyncio, penstock\n"
+        "async def later(body):\n"
+        "    await asyncio.sleep(60)\n"
+        "fn = penstock.new_function('f')\n"
+        "fn.set_topology('flow').to(later)\n"
+        "server = fn.to_mock_server()\n"
+        "print(server.test(body=1, event_id='e1'))"
+    )
+    assert done.stdout.strip() == "{'id': 'e1'}"
+
+
+async def waits_for_ever(body):
+    await asyncio.get_running_loop().create_future()
+
+
+def test_a_step_that_takes_too_long_is_504_and_named():
+    server = serve_flow(lambda flow: flow.to(waits_for_ever, "slow").timeout(0.05).respond())
+    with pytest.raises(DeadlineExceeded) as caught:
+        server.test(body=1)
+    server.close()  # no drain: the coroutine would hold it up
+    assert (caught.value.step, caught.value.status_code) == ("slow", 504)
+
+
+def test_an_event_whose_deadline_passes_is_504():
+    server = serve_flow(lambda flow: flow.to(waits_for_ever, "slow").respond())
+    response = server.test(body=1, timeout=0.05, silent=True)
+    server.close()
+    assert response.status_code == 504
+
+
+def test_a_handler_that_waits_for_its_own_step_fails_at_once():
+    servers = []
+
+    def asks_itself(body):
+        return servers[0].test(body=body)
+
+    with serve_flow(lambda flow: flow.to(asks_itself, "loop").respond()) as server:
+        servers.append(server)
+        with pytest.raises(StepError) as caught:
+            server.test(body=1)
+        assert caught.value.step == "loop"
+
+
+def test_a_side_branch_that_fails_does_not_answer(caplog):
+    def build(flow):
+        start = flow.to("(event)", "start")
+        start.to("need_x", "side")
+        start.to("inc", "z").respond()
+
+    with serve_flow(build) as server:
+        assert server.test(body=1) == 2
+    assert "step 'side' failed" in caplog.text
 
 
 def test_a_server_can_be_made_without_a_function():
