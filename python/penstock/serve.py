@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from penstock._core import Server
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 30.0
 EXIT_UNSETTLED = 75
 _IO_THREADS = 2
+_DONE = 0  # among the numbers of signals: the drain is over
 
 
 class HttpServer:
@@ -101,12 +105,9 @@ def serve(server: GraphServer, *, host: str, port: int) -> None:
     try:
         http = HttpServer(server, host=host, port=port)
         _say(f"penstock: '{server.name}' answers on {http.url} (Ctrl-C or SIGTERM to stop)")
-        while wake.recv(1)[0] not in signals:
-            pass
-        for number in signals:
-            signal.signal(number, _leave_now)
+        _wait(wake, signals)
         _say("penstock: draining")
-        settled = http.close()
+        settled = _drained(http, wake, waker, signals)
     finally:
         signal.set_wakeup_fd(before_fd)
         for number, handler in zip(signals, before, strict=True):
@@ -118,12 +119,30 @@ def serve(server: GraphServer, *, host: str, port: int) -> None:
         os._exit(EXIT_UNSETTLED)  # a handler is still at it, and would keep the interpreter
 
 
+def _wait(wake: socket.socket, numbers: Collection[int]) -> int:
+    """Wait for one of these bytes; other signals that Python handles write theirs, too."""
+    while (number := wake.recv(1)[0]) not in numbers:
+        pass
+    return number
+
+
+def _drained(http: HttpServer, wake: socket.socket, waker: socket.socket, signals: Collection[int]) -> bool:
+    """Drain on another thread, so that this one still hears signals; False if there was one more."""
+    settled: list[bool] = []
+
+    def drain() -> None:
+        try:
+            settled.append(http.close())
+        finally:
+            with contextlib.suppress(BlockingIOError):  # full of signals, which are answered first
+                waker.send(bytes([_DONE]))
+
+    threading.Thread(target=drain, name="penstock-drain", daemon=True).start()
+    return _wait(wake, {_DONE, *signals}) == _DONE and settled == [True]
+
+
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Leave it to the waiting main thread."""
-
-
-def _leave_now(_number: int, _frame: FrameType | None) -> None:
-    os._exit(EXIT_UNSETTLED)
 
 
 def _say(line: str) -> None:
