@@ -378,19 +378,6 @@ def test_requests_to_a_coroutine_wait_together():
     assert sorted(answers) == [1, 2, 3, 4, 5]
 
 
-def test_a_process_that_waits_for_nothing_ends_cleanly(run_python):
-    done = run_python(
-        "import asyncio, penstock\n"
-        "async def later(body):\n"
-        "    await asyncio.sleep(60)\n"
-        "fn = penstock.new_function('f')\n"
-        "fn.set_topology('flow').to(later)\n"
-        "server = fn.to_mock_server()\n"
-        "print(server.test(body=1, event_id='e1'))"
-    )
-    assert done.stdout.strip() == "{'id': 'e1'}"
-
-
 async def waits_for_ever(body):
     await asyncio.get_running_loop().create_future()
 
