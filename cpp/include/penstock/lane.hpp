@@ -64,11 +64,12 @@ class BasicLane {
   /// atomic. `outer` is the turn that this thread has already, if it is nested in a task.
   struct Turn {
     explicit Turn(Role r, const void* o = nullptr, Turn* outer_turn = nullptr, std::size_t l = 0)
-        : role(r), owner(o), outer(outer_turn), loop(l) {}
+        : role(r), owner(o), outer(outer_turn), loop(l), serves(r == Role::kIo) {}
     Role role;
     const void* owner;
     Turn* outer;
-    std::size_t loop;     ///< for kIo: which loop stands still while a task runs
+    std::size_t loop;     ///< which loop stands still while a task runs, if `serves`
+    bool serves;          ///< an I/O thread, or a worker that assists one
     bool inside = false;  ///< in the gate; touched by its own thread only
     bool active = false;
     bool relieved = false;  ///< its task goes on, but nobody counts on its coming back
@@ -116,6 +117,8 @@ class BasicLane {
   void close();
 
   [[nodiscard]] std::size_t ready() const;
+  /// Some thread runs a task.
+  [[nodiscard]] bool busy() const;
   [[nodiscard]] std::size_t workers() const;
 
  private:
@@ -135,6 +138,7 @@ class BasicLane {
   void wake_helper();
   void wake_workers();
   void step_out(Turn& turn, Lock& lock);
+  void step_aside(Turn& turn, Lock& lock);
   void park(Turn& turn, std::vector<Turn*>& where, Lock& lock);
   void watch();
 

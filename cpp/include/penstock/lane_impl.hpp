@@ -41,6 +41,7 @@ void BasicLane<Sync>::wait(Turn& turn, Done done) {
   Lock lock(mutex_);
   // The task that this caller is nested in makes no progress: whoever left work to it gets another.
   if (turn.outer != nullptr) relieve(*turn.outer);
+  Time slice_start = Sync::now();
   while (!done()) {
     Task task;
     // A nested caller runs its own tasks only: any other might wait for the task it is nested in.
@@ -52,7 +53,11 @@ void BasicLane<Sync>::wait(Turn& turn, Done done) {
       stand_down(turn);
       if (!slow_.empty()) wake_workers();
       park(turn, waiting_callers_, lock);
+      slice_start = Sync::now();
     }
+    if (Sync::now() - slice_start < options_.slice || done()) continue;
+    step_aside(turn, lock);  // others wait for what this thread has made meanwhile
+    slice_start = Sync::now();
   }
   stand_down(turn);
   if (!quick_.empty() && active_ < options_.active) wake_helper();
@@ -92,12 +97,15 @@ typename BasicLane<Sync>::Lent BasicLane<Sync>::work(Turn& turn) {
       const Task task = slow_.front();
       slow_.pop_front();
       run(turn, task, true, lock);
+      step_aside(turn, lock);  // its answer does not wait for the next one
     } else if (!assists_.empty()) {
-      const std::size_t loop = assists_.front();
+      turn.loop = assists_.front();
       assists_.pop_front();
+      turn.serves = true;
       step_out(turn, lock);
-      host_.assist(loop);
+      host_.assist(turn.loop);
       lock.lock();
+      turn.serves = false;
     } else if (closed_) {
       break;
     } else {
@@ -153,6 +161,12 @@ template <class Sync>
 std::size_t BasicLane<Sync>::ready() const {
   Lock lock(mutex_);
   return quick_.size() + slow_.size();
+}
+
+template <class Sync>
+bool BasicLane<Sync>::busy() const {
+  Lock lock(mutex_);
+  return running_ != nullptr;
 }
 
 template <class Sync>
@@ -234,12 +248,7 @@ bool BasicLane<Sync>::drain_quick(Turn& turn, Lock& lock) {
       more = !quick_.empty();
       break;
     }
-    // Let another thread at the gate, and answers out; this thread stays the active one.
-    lock.unlock();
-    gate_.leave();
-    turn.inside = false;
-    host_.flush();
-    lock.lock();
+    step_aside(turn, lock);  // stays the active one
     slice_start = Sync::now();
   }
   stand_down(turn);
@@ -268,7 +277,7 @@ void BasicLane<Sync>::relieve_stalled() {
     if (since == Time{} || turn->relieved || now - since < options_.stall) continue;
     if (!turn->slow) host_.stalled(turn->task);
     relieve(*turn);
-    if (turn->role == Role::kIo) {
+    if (turn->serves) {
       assists_.push_back(turn->loop);
       wake_workers();
     }
@@ -328,6 +337,13 @@ void BasicLane<Sync>::step_out(Turn& turn, Lock& lock) {
     turn.inside = false;
   }
   host_.flush();
+}
+
+/// Lets another thread at the gate, and answers out.
+template <class Sync>
+void BasicLane<Sync>::step_aside(Turn& turn, Lock& lock) {
+  step_out(turn, lock);
+  lock.lock();
 }
 
 /// Sleeps until another thread takes the turn off the list.
