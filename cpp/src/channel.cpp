@@ -1,14 +1,17 @@
 #include <penstock/channel.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace penstock {
 
-void Channel::push(Event&& event, TimePoint now) {
+bool Channel::push(Event&& event, TimePoint now) {
   event.queued = now;
   const std::lock_guard lock(mutex_);
+  if (closed_) return false;
   inbox_.push_back(std::move(event));
   pending_.fetch_add(1);
+  return true;
 }
 
 bool Channel::claim(TimePoint now) {
@@ -54,6 +57,13 @@ void Channel::hurry() {
   hurried_ = true;
 }
 
+std::deque<Event> Channel::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  pending_.fetch_sub(inbox_.size());
+  return std::exchange(inbox_, {});
+}
+
 std::optional<TimePoint> Channel::due() const {
   const std::lock_guard lock(mutex_);
   if (policy_.batch_size == 1 || policy_.delay == Duration::zero() || inbox_.empty()) return std::nullopt;
@@ -63,6 +73,11 @@ std::optional<TimePoint> Channel::due() const {
 std::size_t Channel::waiting() const {
   const std::lock_guard lock(mutex_);
   return inbox_.size();
+}
+
+std::size_t Channel::running() const {
+  const std::lock_guard lock(mutex_);
+  return under_way_ - claimed_;
 }
 
 const void* Channel::next_owner() const {

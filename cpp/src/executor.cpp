@@ -18,6 +18,17 @@ Duration thread_cpu_time() {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
+Verdict apply(Transform& transform, Event& event, Pass& pass) {
+  try {
+    return transform.apply(event, pass);
+  } catch (Failure& failure) {
+    pass.failure = std::move(failure);
+  } catch (const std::exception& error) {
+    pass.failure = Failure{"", 500, "", error.what(), {}};
+  }
+  return Verdict::kFail;
+}
+
 }  // namespace
 
 thread_local Executor::Frame* Executor::top_ = nullptr;
@@ -26,7 +37,13 @@ Executor::Slot::Slot(const Plan::Entry& step)
     : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay}) {}
 
 std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gate, Options options) {
-  return std::shared_ptr<Executor>(new Executor(std::move(plan), gate, std::move(options)));
+  return {new Executor(std::move(plan), gate, std::move(options)), [](Executor* executor) {
+            // An action of the timekeeper may drop the last reference: it goes on until that has returned.
+            if (executor->timekeeper_.get_id() == std::this_thread::get_id())
+              executor->stopping_ = executor->orphaned_ = true;
+            else
+              delete executor;
+          }};
 }
 
 Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
@@ -36,17 +53,18 @@ Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
     slot.slow = (*plan_)[id].timeout > Duration::zero();
   }
   lane_.ticker = &timekeeper_parker_;
-  timekeeper_ = std::thread([this] { keep_time(); });
+  timekeeper_ = std::thread([this] {
+    keep_time();
+    if (!orphaned_) return;
+    timekeeper_.detach();
+    delete this;
+  });
 }
 
 Executor::~Executor() {
   stopping_ = true;
   timekeeper_parker_.unpark();
-  // The last reference may be dropped by an action of the timekeeper itself.
-  if (timekeeper_.get_id() == std::this_thread::get_id())
-    timekeeper_.detach();
-  else if (timekeeper_.joinable())
-    timekeeper_.join();
+  if (timekeeper_.joinable()) timekeeper_.join();
 }
 
 // ---- running steps
@@ -79,6 +97,7 @@ void Executor::run_step(StepId id) {
   Batch batch;
   slot.channel.take(batch, step.concurrency == 1 && !slot.slow.load(std::memory_order_relaxed) ? kBurst : 1);
   const std::size_t taken = batch.size();
+  if (taken == 0) return end(id, 0);  // closed since it was claimed
   if (step.transform == nullptr) return run_batch(id, batch);
   if (step.timeout > Duration::zero()) {
     for (Event& event : batch) run_timed(id, std::move(event));
@@ -127,14 +146,18 @@ void Executor::run_line(StepId head, Event&& moved) {
     count(slots_[id].stats.events, id);
     Pass pass(*this, id);
     const TimePoint start = timed ? Clock::now() : TimePoint{};
-    const Verdict verdict = step.transform->apply(event, pass);
+    const Verdict verdict = apply(*step.transform, event, pass);
     if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
     const StepId next = step.fused_next;
     if (verdict != Verdict::kEmit || next == kNoStep || slots_[next].channel.pending() != 0 ||
         slots_[next].slow.load(std::memory_order_relaxed)) {
       return conclude(id, std::move(event), verdict, pass);
     }
-    respond(id, event);
+    try {
+      respond(id, event);
+    } catch (Failure& failure) {  // the body cannot be copied
+      return fail(id, std::move(event), std::move(failure));
+    }
     if (!(*plan_)[next].answers) event.give_up_answering();
     id = next;
   }
@@ -155,7 +178,7 @@ void Executor::run_timed(StepId id, Event&& event) {
   Pass pass(*this, id);
   pass.activation = activation;
   const TimePoint start = Clock::now();
-  const Verdict verdict = step.transform->apply(copy, pass);
+  const Verdict verdict = apply(*step.transform, copy, pass);
   slots_[id].stats.time.add(Clock::now() - start);
   if (verdict != Verdict::kTaken && activation->claim(copy)) conclude(id, std::move(copy), verdict, pass);
 }
@@ -234,7 +257,8 @@ void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy
 void Executor::deliver(StepId to, Event&& event) {
   if (event.in_gather() && (*plan_)[to].merges) return event.come_back();
   const bool delayed = (*plan_)[to].batch_delay > Duration::zero();
-  slots_[to].channel.push(std::move(event), delayed ? Clock::now() : TimePoint{});
+  if (!slots_[to].channel.push(std::move(event), delayed ? Clock::now() : TimePoint{}))
+    return refuse(to, std::move(event));
   schedule(to);
 }
 
@@ -249,9 +273,18 @@ void Executor::fail(StepId at, Event&& event, Failure&& failure) {
     // Whether it can still answer is the event's matter here: the handler may lie off the line.
     return deliver(step.error_handler, std::move(event));
   }
-  if (options_.observer != nullptr && !event.answering() && !event.in_gather())
-    options_.observer->failed(failure, event);
+  end_failed(std::move(event), std::move(failure));
+}
+
+void Executor::end_failed(Event&& event, Failure&& failure) {
+  const bool heard = event.in_gather() || (event.answering() && !event.completion()->answered());
+  if (options_.observer != nullptr && !heard) options_.observer->failed(failure, event);
   event.fail(std::move(failure));
+}
+
+/// The graph was closed before the step could start with the event.
+void Executor::refuse(StepId at, Event&& event) {
+  end_failed(std::move(event), Failure{(*plan_)[at].name, 503, "GraphClosed", "the graph was closed before", {}});
 }
 
 void Executor::drop(StepId at, Event&& event) {
@@ -330,53 +363,6 @@ void Executor::run_expired() {
          Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
     end(activation->id, activation->events);
   }
-}
-
-// ---- Pass, Emitter, Activation
-
-Emitter Pass::detach() {
-  if (!activation) {
-    executor_.slots_[step_].channel.adopt();
-    activation = std::make_shared<Activation>(executor_.shared_from_this(), step_, 1);
-  }
-  return Emitter(std::move(activation));
-}
-
-Activation::~Activation() {
-  if (timer != 0) executor->timers_.cancel(timer);
-  if (claimed || !over.exchange(true)) executor->end(id, events);
-}
-
-bool Activation::claim(Event& event) {
-  if (!timed) return true;
-  if (over.exchange(true)) return false;
-  claimed = true;
-  held.body = std::move(event.body);
-  held.envelope = std::move(event.envelope);
-  event = std::move(held);
-  return true;
-}
-
-void Emitter::emit(Event&& event) {
-  if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event));
-}
-void Emitter::emit(Event&& event, std::uint32_t outlet) {
-  if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event), outlet);
-}
-void Emitter::fail(Event&& event, Failure&& failure) {
-  if (activation_->claim(event)) activation_->executor->fail(activation_->id, std::move(event), std::move(failure));
-}
-void Emitter::drop(Event&& event) {
-  if (activation_->claim(event)) activation_->executor->drop(activation_->id, std::move(event));
-}
-void Emitter::finish(Event&& event) {
-  if (!activation_->claim(event)) return;
-  event.respond(std::move(event.body));
-  event.end();
-}
-Ref<Gather> Emitter::gather(std::size_t parts) {
-  Executor& executor = *activation_->executor;
-  return make_ref<Gather>(executor, (*executor.plan_)[activation_->id].gather, parts);
 }
 
 }  // namespace penstock

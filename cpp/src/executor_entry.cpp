@@ -13,9 +13,9 @@ void Root::on_answer(Answer&& answer) {
   on_reply(std::move(answer));
 }
 
+// The executor is not let go of here: the deadline's timer may be answering at the same time.
 void Root::on_settled(Outcome) {
-  const std::shared_ptr<Executor> executor = std::move(executor_);
-  if (executor) executor->settled(*this);
+  if (executor_) executor_->give_back(bytes);
 }
 
 void Waiter::on_reply(Answer&& answer) {
@@ -31,7 +31,11 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
   if (!has_room(root->bytes)) return Admission::kFull;
   events_.fetch_add(1);
-  bytes_.fetch_add(root->bytes, std::memory_order_relaxed);
+  bytes_.fetch_add(root->bytes);
+  if (refusing_.load()) {  // since it was looked at above, and `settle` may not have seen this event
+    give_back(root->bytes);
+    return Admission::kClosed;
+  }
   root->executor_ = shared_from_this();
   if (root->deadline) {
     root->timer = at_time(*root->deadline, [root] {
@@ -39,7 +43,7 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
       root->answer(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});
     });
   }
-  Event event(std::move(body), std::move(envelope), Ref<Completion>(root), plan_->answers());
+  Event event(std::move(body), std::move(envelope), Ref<Completion>(root), true);
   fan_out(std::move(event), entry == kNoStep ? plan_->entries() : std::span<const StepId>(&entry, 1), true);
   return Admission::kAccepted;
 }
@@ -100,20 +104,31 @@ void Executor::lend(const std::function<bool()>& spawn) {
 
 bool Executor::settle(Duration timeout) {
   refusing_ = true;
+  wake_waiting();
   for (StepId id = 0; id < plan_->size(); ++id) {
     slots_[id].channel.hurry();
     schedule(id);
   }
-  Lane::Turn turn(Lane::Role::kCaller, this);
+  Lane::Turn turn(Lane::Role::kCaller);
+  turn.owner = &turn;
   turn.inside = true;
   const Frame frame(*this, turn);
-  std::atomic<bool> late{false};
-  const std::uint64_t timer = at_time(Clock::now() + timeout, [this, &late] {
-    late = true;
-    lane_.wake(this);
+  {
+    const std::lock_guard lock(mutex_);
+    settling_.push_back(&turn);
+  }
+  // Shared, as the action may still run when this has returned.
+  const auto late = std::make_shared<std::atomic<bool>>(false);
+  const std::uint64_t timer = at_time(Clock::now() + timeout, [this, late, owner = turn.owner] {
+    *late = true;
+    lane_.wake(owner);
   });
-  lane_.wait(turn, [&] { return events_.load() == 0 || late.load(); });
+  lane_.wait(turn, [&] { return events_.load() == 0 || late->load(); });
   timers_.cancel(timer);
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(settling_, &turn);
+  }
   return events_.load() == 0;
 }
 
@@ -123,12 +138,20 @@ void Executor::close() {
     const std::lock_guard lock(mutex_);
     if (std::exchange(closed_, true)) return;
   }
+  wake_waiting();
+  // All are closed before the first event ends, as that may send others on.
+  std::vector<std::deque<Event>> queued;
+  for (Slot& slot : slots_) queued.push_back(slot.channel.close());
+  for (StepId id = 0; id < queued.size(); ++id)
+    for (Event& event : queued[id]) refuse(id, std::move(event));
   lane_.close();
-  plan_->close();
+  const bool running = lane_.busy() || std::any_of(slots_.begin(), slots_.end(),
+                                                   [](const Slot& slot) { return slot.channel.running() > 0; });
+  if (!running) plan_->close();
 }
 
 void Executor::answered(Root& root) {
-  if (root.timer != 0) timers_.cancel(root.timer);
+  if (const std::uint64_t timer = root.timer.load()) timers_.cancel(timer);
 }
 
 /// Several threads may pass this at once: the bounds are kept to within a few events.
@@ -138,11 +161,22 @@ bool Executor::has_room(std::size_t bytes) const {
   return events == 0 || (events < options_.max_events && bytes_.load() + bytes <= options_.max_bytes);
 }
 
-void Executor::settled(Root& root) {
-  bytes_.fetch_sub(root.bytes);
-  const std::size_t left = events_.fetch_sub(1) - 1;
-  if (left == 0 && refusing_.load()) lane_.wake(this);
-  if (!full_.load()) return;
+/// An admitted event has settled.
+void Executor::give_back(std::size_t bytes) {
+  bytes_.fetch_sub(bytes);
+  if (events_.fetch_sub(1) == 1 && refusing_.load()) {
+    std::vector<const void*> settling;
+    {
+      const std::lock_guard lock(mutex_);
+      settling = settling_;
+    }
+    for (const void* owner : settling) lane_.wake(owner);
+  }
+  if (full_.load()) wake_waiting();
+}
+
+/// Those who wait for room look again.
+void Executor::wake_waiting() {
   std::vector<const void*> wanted;
   {
     const std::lock_guard lock(mutex_);

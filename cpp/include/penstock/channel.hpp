@@ -28,8 +28,8 @@ class Channel {
 
   explicit Channel(Policy policy) : policy_(policy) {}
 
-  /// `now` is needed only if the policy has a delay.
-  void push(Event&& event, TimePoint now);
+  /// False if it is closed: then the event is not taken. `now` is needed only if the policy has a delay.
+  [[nodiscard]] bool push(Event&& event, TimePoint now);
   /// Claims an activation if one may start; the caller must see that it does.
   bool claim(TimePoint now);
   /// Starts a claimed activation with at most `burst` events (the batch size, if that is more than 1).
@@ -40,6 +40,8 @@ class Channel {
   bool end(std::size_t events);
   /// From now on no batch waits for its delay.
   void hurry();
+  /// Takes no more events and gives back those that wait.
+  [[nodiscard]] std::deque<Event> close();
 
   /// When the waiting batch is due, if it waits for its delay only.
   [[nodiscard]] std::optional<TimePoint> due() const;
@@ -47,6 +49,8 @@ class Channel {
   [[nodiscard]] std::size_t pending() const noexcept { return pending_.load(std::memory_order_acquire); }
   [[nodiscard]] bool full() const noexcept { return pending_.load() >= policy_.capacity; }
   [[nodiscard]] std::size_t waiting() const;
+  /// Activations that have taken their events and not ended.
+  [[nodiscard]] std::size_t running() const;
   /// The completion of the event that is next; null if there is none.
   [[nodiscard]] const void* next_owner() const;
 
@@ -59,6 +63,7 @@ class Channel {
   std::size_t under_way_ = 0;  ///< claimed or running
   std::size_t claimed_ = 0;    ///< claimed, not yet running
   bool hurried_ = false;
+  bool closed_ = false;
   std::atomic<std::size_t> pending_{0};
 };
 

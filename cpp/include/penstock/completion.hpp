@@ -62,8 +62,8 @@ class Completion : public RefCounted {
 
   /// When the answer is due; set before the event is admitted.
   std::optional<TimePoint> deadline;
-  std::uint64_t timer = 0;  ///< the deadline's timer; the executor's
-  std::size_t bytes = 0;    ///< what the admitted body weighs; the executor's
+  std::atomic<std::uint64_t> timer{0};  ///< the deadline's timer; the executor's
+  std::size_t bytes = 0;                ///< what the admitted body weighs; the executor's
 
  protected:
   /// May be called on any thread; must not block.

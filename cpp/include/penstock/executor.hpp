@@ -92,7 +92,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
   /// whether all is. Inside the gate.
   bool settle(Duration timeout);
-  /// Ends everything; what is still queued is dropped. Idempotent. Inside the gate.
+  /// Ends everything: what is still queued fails. The steps are closed unless one still runs.
+  /// Idempotent. Inside the gate.
   void close();
 
   [[nodiscard]] const Plan& plan() const noexcept { return *plan_; }
@@ -149,6 +150,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void fan_out(Event&& event, std::span<const StepId> targets, bool copy);
   void deliver(StepId to, Event&& event);
   void fail(StepId at, Event&& event, Failure&& failure);
+  void end_failed(Event&& event, Failure&& failure);
+  void refuse(StepId at, Event&& event);
   void drop(StepId at, Event&& event);
   void count(Counter& counter, StepId id);
   void schedule(StepId id);
@@ -158,7 +161,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void expire(std::shared_ptr<Activation> activation);
   void run_expired();
   void answered(Root& root);
-  void settled(Root& root);
+  void give_back(std::size_t bytes);
+  void wake_waiting();
   bool has_room(std::size_t bytes) const;
   void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   std::uint64_t at_time(TimePoint when, Timers::Action action);
@@ -178,8 +182,10 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<bool> full_{false};  ///< `room_wanted_` is not empty
   std::atomic<bool> refusing_{false};
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;                      ///< a leaf; guards the next three
+  bool orphaned_ = false;                 ///< the timekeeper's: it dropped the last reference itself
+  std::mutex mutex_;                      ///< a leaf; guards the next four
   std::vector<const void*> room_wanted_;  ///< callers to wake when there is room again
+  std::vector<const void*> settling_;     ///< callers to wake when all is settled
   std::deque<std::shared_ptr<Activation>> expired_;
   bool closed_ = false;
   std::thread timekeeper_;

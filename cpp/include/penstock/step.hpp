@@ -81,6 +81,7 @@ class Pass {
 /// A step that makes of one event at most one, in place. A run of them costs no channel between.
 class Transform : public Step {
  public:
+  /// If this throws `Failure`, the event fails with it.
   virtual Verdict apply(Event& event, Pass& pass) = 0;
   void run(Batch&, Emitter&) final {}  // the executor calls `apply`
 };
