@@ -18,6 +18,8 @@ from penstock.errors import PortInUse
 if TYPE_CHECKING:
     from types import FrameType
 
+    from typing_extensions import Self
+
     from penstock.server import GraphServer
 
 DRAIN_SECONDS = 30.0
@@ -51,7 +53,7 @@ class HttpServer:
     ) -> None:
         self._graph = server
         compiled = server.compiled
-        assert compiled is not None  # init_states has run
+        assert compiled is not None  # noqa: S101  # init_states has run
         engine = server.engine
         try:
             self._http = Server(
@@ -70,7 +72,7 @@ class HttpServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
-    def __enter__(self) -> HttpServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
