@@ -38,6 +38,8 @@ class Engine:
         For the names of its threads.
     """
 
+    event = _core.Event  # what `run` and `submit` take
+
     def __init__(self, plan: Plan, name: str = "") -> None:
         self._name = name or "graph"
         self.core = _core.Core(plan)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _EVENT_ID = "mlrun-event-id"
 _EVENT_PATH = "mlrun-event-path"
+_EVENT_FIELDS = ("content_type", "headers", "id", "trigger", "offset", "time")
 _DRAIN_SECONDS = 3600.0  # for wait_for_completion: longer than any graph that still moves
 
 
@@ -178,8 +179,7 @@ class GraphServer:
         GraphClosed
             The graph was drained before.
         """
-        from penstock.event import Event
-
+        engine = self._engine or self._start()
         try:
             if headers:
                 named = {key.lower(): value for key, value in headers.items()}
@@ -189,17 +189,14 @@ class GraphServer:
             content_type = content_type or self.default_content_type
             if isinstance(body, (str, bytes)) and body and (not content_type or is_json(content_type)):
                 body = _decoded(body, content_type)
-            event = Event(
-                body,
-                content_type=content_type,
-                headers=headers,
-                method=method or ("GET" if _is_empty(body) else "POST"),
-                path=path,
-                event_id=event_id,
-                trigger=trigger,
-                offset=offset,
-                time=time,
-            )
+            method = method or ("GET" if _is_empty(body) else "POST")
+            event = engine.event(body, path=path, method=method)
+            # Set one by one, as most calls set none: that is cheaper than ten arguments.
+            given = (content_type, headers, event_id, trigger, offset, time)
+            if any(value is not None for value in given):
+                for name, value in zip(_EVENT_FIELDS, given, strict=True):
+                    if value is not None:
+                        setattr(event, name, value)
             answer = self.run(event, timeout=timeout)
             if isinstance(answer, Response) and answer.status_code >= 300 and not silent:
                 raise StepError(_text(answer.body), status_code=answer.status_code)
