@@ -16,7 +16,7 @@ from served import Served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [5.9, 2.8, 4.3, 1.3], [6.9, 3.1, 5.4, 2.1]]
-TENSOR = {"name": "x", "shape": [3, 4], "datatype": "FP32", "data": sum(FLOWERS, [])}
+TENSOR = {"name": "x", "shape": [3, 4], "datatype": "FP32", "data": [value for row in FLOWERS for value in row]}
 DEMO_SECONDS = 50
 
 
