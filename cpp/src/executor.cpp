@@ -308,8 +308,9 @@ void Executor::count(Counter& counter, StepId id) {
 void Executor::schedule(StepId id) {
   Slot& slot = slots_[id];
   const bool delayed = (*plan_)[id].batch_delay > Duration::zero();
+  const bool bounded = (*plan_)[id].timeout > Duration::zero();
   while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
-    lane_.push(Task{id, slot.channel.next_owner()}, slot.slow.load(std::memory_order_relaxed), my_turn());
+    lane_.push(Task{id, slot.channel.next_owner(), bounded}, slot.slow.load(std::memory_order_relaxed), my_turn());
   if (delayed) arm_due(id);
 }
 
@@ -345,7 +346,7 @@ void Executor::expire(std::shared_ptr<Activation> activation) {
     const std::lock_guard lock(mutex_);
     expired_.push_back(std::move(activation));
   }
-  lane_.push(Task{static_cast<std::uint32_t>(plan_->size()), nullptr}, false, nullptr);
+  lane_.push(Task{static_cast<std::uint32_t>(plan_->size())}, false, nullptr);
 }
 
 void Executor::run_expired() {

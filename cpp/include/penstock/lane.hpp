@@ -17,6 +17,7 @@ namespace penstock {
 struct Task {
   std::uint32_t id = 0;
   const void* owner = nullptr;
+  bool bounded = false;  ///< its answer may be there before it ends, so no caller is held up with it
 };
 
 /// What a lane needs of its owner. `run` is called inside the gate, the others outside.

@@ -16,8 +16,9 @@ void BasicLane<Sync>::push(Task task, bool slow, Turn* turn) {
   const bool comes_back = turn != nullptr && !turn->relieved;
   if (slow) {
     slow_.push_back(task);
-    if (comes_back && turn->role != Role::kIo) return;
-    if (Turn* owner = unpark_owner(task.owner); owner == nullptr) wake_workers();
+    const bool own = !task.bounded || workers_ + spawning_ == 0;
+    if (comes_back && turn->role != Role::kIo && own) return;
+    if (!own || unpark_owner(task.owner) == nullptr) wake_workers();
   } else {
     quick_.push_back(task);
     if (active_ < options_.active && !comes_back) wake_helper();
@@ -186,9 +187,11 @@ bool BasicLane<Sync>::take_quick(Task& task) {
 /// A task that only this caller waits for, from either queue: it has nothing better to do.
 template <class Sync>
 bool BasicLane<Sync>::take_own(Turn& turn, Task& task) {
+  const bool alone = workers_ + spawning_ == 0;
   for (auto* queue : {&quick_, &slow_}) {
-    const auto found = std::find_if(queue->begin(), queue->end(),
-                                    [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
+    const auto found = std::find_if(queue->begin(), queue->end(), [&](const Task& t) {
+      return t.owner != nullptr && t.owner == turn.owner && (alone || !t.bounded);
+    });
     if (found == queue->end()) continue;
     task = *found;
     queue->erase(found);
