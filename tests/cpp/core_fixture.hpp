@@ -278,12 +278,17 @@ class CoreTest : public ::testing::Test {
 
 /// An executor over a fake gate with so many lent threads; more are started only if `growing`.
 class Running {
+  FakeGate own_gate_;
+
  public:
-  explicit Running(Graph graph, int workers, Executor::Options options = {}, bool growing = false) : growing_(growing) {
+  explicit Running(Graph graph, int workers, Executor::Options options = {}, bool growing = false,
+                   FakeGate* shared = nullptr)
+      : gate(shared != nullptr ? *shared : own_gate_), growing_(growing) {
     Thing::gate() = &gate;
     options.observer = &noted;
     executor = Executor::create(graph.compile(), gate, std::move(options));
     for (int i = 0; i < workers; ++i) spawn();
+    while (executor->workers() < static_cast<std::size_t>(workers)) std::this_thread::yield();
   }
   ~Running() { stop(); }
   Running(const Running&) = delete;
@@ -341,7 +346,7 @@ class Running {
   }
   const StepStats& stats(StepId step) const { return executor->stats(step); }
 
-  FakeGate gate;
+  FakeGate& gate;
   Noted noted{gate};
   std::shared_ptr<Executor> executor;
 
@@ -358,16 +363,6 @@ class Running {
 };
 
 /// Tests that hold for any number of workers: 0, where callers run everything, 1 and 4.
-class ExecutorTest : public CoreTest, public ::testing::WithParamInterface<int> {
- protected:
-  Running& start(Graph graph, Executor::Options options = {}) {
-    running_.emplace(std::move(graph), GetParam(), std::move(options));
-    return *running_;
-  }
-  void TearDown() override { running_.reset(); }
-
- private:
-  std::optional<Running> running_;
-};
+class ExecutorTest : public CoreTest, public ::testing::WithParamInterface<int> {};
 
 }  // namespace penstock::testing
