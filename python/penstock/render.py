@@ -17,6 +17,8 @@ def render(body: Any) -> Rendered:
     ------
     TypeError
         The body, or something in it, has no JSON form.
+    ValueError
+        A `Response` has a status that is no end of a request.
 
     Examples
     --------
@@ -45,7 +47,10 @@ def _render_response(response: Any) -> Rendered:
         data = orjson.dumps(content, default=_plain, option=_OPTIONS)
         content_type = "application/json" if content_type == "text/plain" else content_type
     headers = getattr(response, "headers", None) or {}
-    return int(response.status_code), str(content_type), {str(key): str(value) for key, value in headers.items()}, data
+    status = int(response.status_code)
+    if not 200 <= status <= 599:
+        raise ValueError(f"a Response has a status of 200 to 599, not {status}")
+    return status, str(content_type), {str(key): str(value) for key, value in headers.items()}, data
 
 
 def _plain(value: Any) -> Any:

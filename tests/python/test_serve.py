@@ -36,6 +36,8 @@ def choose(body):
         raise errors.MLRunAccessDeniedError("not for you")
     if body == "made":
         return penstock.Response(body={"made": True}, status_code=201, headers={"X-Made": "yes"})
+    if body == "nothing":
+        return penstock.Response(status_code=1000)
     return {"a set": {1}, "an object": object(), "text": "plain", "bytes": b"\\x00\\x01", "none": None}[body]
 
 chooses = function("chooses", choose)
@@ -220,10 +222,14 @@ def test_a_step_chooses_status_and_headers(shared):
     assert (status, headers["X-Made"], answer) == (201, "yes", {"made": True})
 
 
-def test_an_answer_without_a_json_form_is_the_servers_fault(shared):
-    status, answer = shared("chooses").post("an object")
+@pytest.mark.parametrize(
+    ("body", "said"), [("an object", "object has no JSON form"), ("nothing", "status of 200 to 599, not 1000")]
+)
+def test_an_answer_that_cannot_be_sent_is_the_servers_fault(shared, body, said):
+    status, answer = shared("chooses").post(body)
     assert status == 500
-    assert "object has no JSON form" in answer["error"]
+    assert answer["error"].startswith("the answer cannot be sent: ")
+    assert said in answer["error"]
 
 
 def test_five_requests_to_a_resting_async_handler_take_as_long_as_one(shared):
@@ -339,6 +345,20 @@ def test_a_second_signal_ends_it_within_a_second_with_75(hanging):
     assert time.monotonic() - start < 1
     with pytest.raises(OSError, match=".*"):
         answer.result(20)
+    assert server.process.stderr.read() == "penstock: stopped with work unsettled\n"
+
+
+def test_a_signal_that_comes_twice_is_no_hurry_if_nothing_is_left_to_do(serve):
+    server = serve("doubles")
+    for _ in range(2):
+        server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+
+
+def test_a_host_that_is_none_is_one_line_and_exit_1(graphs):
+    done = penstock("serve", f"{graphs}:doubles", "--port", 0, "--host", "300.1.1.1")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: cannot listen on 300\.1\.1\.1:0: [^:]*\n", done.stderr)
 
 
 def test_a_port_in_use_is_one_line_and_exit_1(graphs):
