@@ -27,17 +27,21 @@ struct PyContinuation {
 };
 
 void set_hooks(const py::kwargs& given) {
-  const std::pair<const char*, PyObject**> places[] = {{"describe", &hooks.describe},
-                                                       {"make_error", &hooks.make_error},
-                                                       {"clone", &hooks.clone},
-                                                       {"loads", &hooks.loads},
-                                                       {"dumps", &hooks.dumps},
-                                                       {"spawn", &hooks.spawn},
-                                                       {"log_failure", &hooks.log_failure}};
+  const std::pair<const char*, PyObject**> places[] = {
+      {"describe", &hooks.describe}, {"make_error", &hooks.make_error},
+      {"clone", &hooks.clone},       {"loads", &hooks.loads},
+      {"dumps", &hooks.dumps},       {"spawn", &hooks.spawn},
+      {"cancel", &hooks.cancel},     {"log_failure", &hooks.log_failure}};
   for (const auto& [name, place] : places) {
     // Kept for the life of the process: a step may need them until the very end.
     if (given.contains(name)) *place = py::object(given[name]).release().ptr();
   }
+}
+
+/// Why the calling thread must not wait for an answer; empty if it may.
+std::string& no_waiting() {
+  static thread_local std::string reason;
+  return reason;
 }
 
 Payload body_payload(const PyEvent& event) {
@@ -62,7 +66,12 @@ py::dict step_stats(const Executor& executor, StepId id) {
 }  // namespace
 
 void spawn(PyObject* coroutine, std::unique_ptr<Continuation> continuation) {
+  Continuation& later = *continuation;
   const py::object held = py::cast(PyContinuation{std::move(continuation)});
+  later.emitter().on_abandoned(later.event(), [kept = share(held.ptr())] {
+    const py::object done = py::reinterpret_steal<py::object>(PyObject_CallOneArg(hooks.cancel, raw(kept)));
+    if (!done) PyErr_WriteUnraisable(hooks.cancel);
+  });
   const py::object done =
       py::reinterpret_steal<py::object>(PyObject_CallFunctionObjArgs(hooks.spawn, coroutine, held.ptr(), nullptr));
   if (done) return;
@@ -92,6 +101,7 @@ Core::~Core() {
 }
 
 py::object Core::run(PyEvent& event, std::optional<double> timeout) {
+  if (!no_waiting().empty()) throw std::runtime_error(no_waiting());
   auto waiter = make_ref<Waiter>();
   if (timeout)
     waiter->deadline = Clock::now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*timeout));
@@ -163,6 +173,9 @@ void Core::failed(const Failure& failure, const Event& event) {
 
 void register_core(py::module_& m) {
   m.def("set_hooks", &set_hooks, "What Python does for the core; see penstock.engine.");
+  m.def(
+      "forbid_waiting", [](const std::string& reason) { no_waiting() = reason; }, py::arg("reason"),
+      "From now on `Core.run` on this thread raises RuntimeError.");
   py::class_<PyContinuation>(m, "Continuation", "How a coroutine's end is told to the core.")
       .def("resolve", &PyContinuation::resolve, py::arg("result"))
       .def("reject", &PyContinuation::reject, py::arg("error"));

@@ -35,6 +35,8 @@ class Continuation {
   virtual ~Continuation() = default;
   virtual void resolve(PyObject* result) = 0;
   virtual void reject(Failure&& failure) = 0;
+  virtual Emitter& emitter() = 0;
+  virtual const Event& event() = 0;  ///< whose being cancelled ends the coroutine
 };
 
 /// Hands a coroutine to the loop's thread. Throws Failure if there is no loop any more.

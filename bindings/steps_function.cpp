@@ -104,6 +104,8 @@ class FunctionStep::Later final : public Continuation {
     }
   }
   void reject(Failure&& failure) override { out_.fail(std::move(event_), std::move(failure)); }
+  Emitter& emitter() override { return out_; }
+  const Event& event() override { return event_; }
 
  private:
   const FunctionStep& step_;
@@ -213,6 +215,8 @@ class FlatMap final : public Step {
       }
     }
     void reject(Failure&& failure) override { out_->fail(std::move(event_), std::move(failure)); }
+    Emitter& emitter() override { return *out_; }
+    const Event& event() override { return event_; }
 
    private:
     Event event_;
@@ -309,11 +313,14 @@ class BatchMap final : public Step {
       }
     }
     void reject(Failure&& failure) override { fail_all(batch_, failure, out_); }
+    Emitter& emitter() override { return out_; }
+    const Event& event() override { return nobody_; }  // one caller's leaving does not end the batch
 
    private:
     Batch batch_;
     Emitter out_;
     bool events_;
+    Event nobody_;
   };
 
   py::object target_;

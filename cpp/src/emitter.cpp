@@ -19,6 +19,17 @@ Activation::~Activation() {
   if (claimed || !over.exchange(true)) executor->end(id, events);
 }
 
+bool Activation::abandon() {
+  if (over.exchange(true)) return false;
+  std::function<void()> action;
+  {
+    const std::lock_guard lock(mutex);
+    action.swap(on_abandoned);
+  }
+  if (action) action();
+  return true;
+}
+
 bool Activation::claim(Event& event) {
   if (!timed) return true;
   if (over.exchange(true)) return false;
@@ -42,9 +53,22 @@ void Emitter::drop(Event&& event) {
   if (activation_->claim(event)) activation_->executor->drop(activation_->id, std::move(event));
 }
 void Emitter::finish(Event&& event) {
-  if (!activation_->claim(event)) return;
-  event.respond(std::move(event.body));
-  event.end();
+  if (activation_->claim(event)) event.finish();
+}
+void Emitter::on_abandoned(const Event& event, std::function<void()> action) {
+  if (event.completion() != nullptr)
+    event.completion()->on_cancel([executor = std::weak_ptr(activation_->executor->weak_from_this()), action] {
+      if (const auto alive = executor.lock()) alive->add_chore(action);
+    });
+  if (!activation_->timed) return;
+  {
+    const std::lock_guard lock(activation_->mutex);
+    if (!activation_->over.load()) {
+      activation_->on_abandoned = std::move(action);
+      return;
+    }
+  }
+  action();  // the time was up before; this thread is inside the gate
 }
 Ref<Gather> Emitter::gather(std::size_t parts) {
   Executor& executor = *activation_->executor;

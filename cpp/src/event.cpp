@@ -41,6 +41,12 @@ void Event::respond(Payload&& payload) {
   completion_->answer(Answer{std::nullopt, std::move(payload)});
 }
 
+void Event::finish() {
+  if (gather_) return come_back();
+  respond(std::move(body));
+  end();
+}
+
 void Event::fail(Failure&& failure) {
   if (gather_) {
     const Ref<Gather> gather = std::move(gather_);

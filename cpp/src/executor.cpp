@@ -72,8 +72,9 @@ Executor::~Executor() {
 void Executor::run(std::uint32_t task) {
   Frame* frame = top_;
   const StepId before = std::exchange(frame->running, task);
+  running_.fetch_add(1);
   if (task == plan_->size()) {
-    run_expired();
+    run_chores();
   } else if (slots_[task].slow.load(std::memory_order_relaxed)) {
     Slot& slot = slots_[task];
     const bool crowd = slot.computes.load(std::memory_order_relaxed);
@@ -88,6 +89,7 @@ void Executor::run(std::uint32_t task) {
   } else {
     run_step(task);
   }
+  if (running_.fetch_sub(1) == 1 && closing_.load()) close_steps();
   frame->running = before;
 }
 
@@ -172,7 +174,7 @@ void Executor::run_timed(StepId id, Event&& event) {
   activation->timed = true;
   activation->held = std::move(event);
   activation->timer = at_time(Clock::now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
-    if (auto late = weak.lock()) expire(std::move(late));
+    if (const auto late = weak.lock()) add_chore([this, late] { expire(late); });
   });
   slots_[id].stats.events.add_shared();
   Pass pass(*this, id);
@@ -192,8 +194,7 @@ void Executor::conclude(StepId id, Event&& event, Verdict verdict, Pass& pass) {
     case Verdict::kFail:
       return fail(id, std::move(event), std::move(*pass.failure));
     case Verdict::kFinish:
-      event.respond(std::move(event.body));
-      return event.end();
+      return event.finish();
     case Verdict::kTaken:
       return;
   }
@@ -277,7 +278,7 @@ void Executor::fail(StepId at, Event&& event, Failure&& failure) {
 }
 
 void Executor::end_failed(Event&& event, Failure&& failure) {
-  const bool heard = event.in_gather() || (event.answering() && !event.completion()->answered());
+  const bool heard = event.cancelled() || event.in_gather() || (event.answering() && !event.completion()->answered());
   if (options_.observer != nullptr && !heard) options_.observer->failed(failure, event);
   event.fail(std::move(failure));
 }
@@ -341,28 +342,32 @@ void Executor::end(StepId id, std::size_t events) {
   if (slot.channel.pending() > 0) schedule(id);
 }
 
-void Executor::expire(std::shared_ptr<Activation> activation) {
+void Executor::expire(const std::shared_ptr<Activation>& activation) {
+  if (!activation->abandon()) return;
+  const auto seconds = std::chrono::duration<double>((*plan_)[activation->id].timeout).count();
+  fail(activation->id, std::move(activation->held),
+       Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
+  end(activation->id, activation->events);
+}
+
+void Executor::add_chore(std::function<void()> chore) {
   {
     const std::lock_guard lock(mutex_);
-    expired_.push_back(std::move(activation));
+    chores_.push_back(std::move(chore));
   }
   lane_.push(Task{static_cast<std::uint32_t>(plan_->size())}, false, nullptr);
 }
 
-void Executor::run_expired() {
+void Executor::run_chores() {
   for (;;) {
-    std::shared_ptr<Activation> activation;
+    std::function<void()> chore;
     {
       const std::lock_guard lock(mutex_);
-      if (expired_.empty()) return;
-      activation = std::move(expired_.front());
-      expired_.pop_front();
+      if (chores_.empty()) return;
+      chore = std::move(chores_.front());
+      chores_.pop_front();
     }
-    if (activation->over.exchange(true)) continue;
-    const auto seconds = std::chrono::duration<double>((*plan_)[activation->id].timeout).count();
-    fail(activation->id, std::move(activation->held),
-         Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
-    end(activation->id, activation->events);
+    chore();
   }
 }
 

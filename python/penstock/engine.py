@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Coroutine
@@ -22,7 +23,7 @@ from penstock.render import render
 if TYPE_CHECKING:
     from penstock._core import Continuation, Event, Plan
 
-_CLOSE_SECONDS = 5.0  # how long the interpreter's exit waits for handlers that are still running
+_CLOSE_SECONDS = 3.0  # how long the interpreter's exit waits for handlers that are still running
 _logger = logging.getLogger("penstock")
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -104,7 +105,7 @@ class _Loop:
         self._new: deque[tuple[Coroutine[Any, Any, Any], Continuation]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Continuation, asyncio.Task[None]] = {}  # touched on the loop's thread only
         self._lock = threading.Lock()  # guards the start; _new is guarded by its own atomic operations
         self._woken = False
 
@@ -116,6 +117,11 @@ class _Loop:
             self._woken = True
             loop.call_soon_threadsafe(self._take_new)
 
+    def cancel(self, continuation: Continuation) -> None:
+        """End a coroutine that nobody waits for any more; any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end, continuation)
+
     def close(self) -> None:
         """Cancel what runs and end the thread."""
         loop, thread = self._loop, self._thread
@@ -123,10 +129,6 @@ class _Loop:
             return
         loop.call_soon_threadsafe(self._cancel)
         thread.join(_CLOSE_SECONDS)
-
-    def runs_here(self) -> bool:
-        """Tell whether the calling thread is the loop's."""
-        return self._thread is threading.current_thread()
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -140,47 +142,53 @@ class _Loop:
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        _core.forbid_waiting("an async handler cannot wait for a graph: it would hold up all others; use a plain def")
         try:
             loop.run_forever()
+            if pending := asyncio.all_tasks(loop):  # cancelled: they get to clean up
+                loop.run_until_complete(asyncio.wait(pending, timeout=1.0))
         finally:
             loop.close()
 
     def _take_new(self) -> None:
         self._woken = False  # before the look, so that what is added meanwhile wakes again
-        assert self._loop is not None  # it is what calls this
         while self._new:
             coroutine, continuation = self._new.popleft()
-            task = self._loop.create_task(_drive(coroutine, continuation))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[continuation] = asyncio.get_running_loop().create_task(self._drive(coroutine, continuation))
 
     def _cancel(self) -> None:
-        assert self._loop is not None  # it is what calls this
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        self._loop.call_soon(self._loop.stop)
+        asyncio.get_running_loop().stop()
 
+    async def _drive(self, coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
+        try:
+            result = await coroutine
+        except BaseException as error:
+            continuation.reject(error)
+        else:
+            continuation.resolve(result)
+        finally:
+            self._tasks.pop(continuation, None)
 
-async def _drive(coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
-    try:
-        result = await coroutine
-    except asyncio.CancelledError as error:
-        continuation.reject(error)
-        raise
-    except BaseException as error:
-        continuation.reject(error)
-    else:
-        continuation.resolve(result)
+    def _end(self, continuation: Continuation) -> None:
+        task = self._tasks.get(continuation)
+        if task is not None:
+            task.cancel()
 
 
 def _log_failure(step: str, text: str, event_id: str, cause: BaseException | None) -> None:
+    if isinstance(cause, asyncio.CancelledError):  # its stack says nothing: it is where the coroutine waited
+        text, cause = "its coroutine was cancelled", None
     _logger.error("step '%s' failed on event %s: %s", step, event_id or "-", text, exc_info=cause)
 
 
 def _close_all() -> None:
     """End every graph before the interpreter goes: a thread that asks for the GIL later would hang or die."""
+    end = time.monotonic() + _CLOSE_SECONDS
     for engine in list(_engines):
-        engine.close()
+        engine.drain(max(0.0, end - time.monotonic()))
+        engine.close(max(0.1, end - time.monotonic()))
     loop.close()
 
 
@@ -192,6 +200,7 @@ _core.set_hooks(
     loads=decode_body,
     dumps=render,
     spawn=loop.spawn,
+    cancel=loop.cancel,
     log_failure=_log_failure,
 )
 # Ahead of atexit's own functions and of the wait for threads, which is where concurrent.futures ends its pools, too.

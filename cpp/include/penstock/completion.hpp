@@ -2,8 +2,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <penstock/failure.hpp>
 #include <penstock/payload.hpp>
@@ -56,7 +59,10 @@ class Completion : public RefCounted {
   }
 
   /// Nobody wants the answer any more: what is still queued is not started.
-  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+  void cancel();
+  /// Has `action` called once if the completion is cancelled; at once, here, if it is already. It must
+  /// not block, and is dropped with the completion.
+  void on_cancel(std::function<void()> action);
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool answered() const noexcept { return answered_.load(std::memory_order_acquire); }
 
@@ -76,6 +82,8 @@ class Completion : public RefCounted {
   std::atomic<bool> answered_{false};
   std::atomic<bool> cancelled_{false};
   std::atomic<Outcome> outcome_{Outcome::kOk};
+  std::mutex mutex_;  ///< a leaf; guards cancel_actions_
+  std::vector<std::function<void()>> cancel_actions_;
 };
 
 }  // namespace penstock

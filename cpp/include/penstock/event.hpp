@@ -53,6 +53,8 @@ class Event {
   }
   /// Answers the caller with `payload`; the event goes on.
   void respond(Payload&& payload);
+  /// Ends the event with its body as the answer: the caller's, or the part's that its gather waits for.
+  void finish();
   /// Ends the event with a failure: it goes to its gather, or to the caller if it can still answer.
   void fail(Failure&& failure);
   /// Ends the event because a step dropped it.

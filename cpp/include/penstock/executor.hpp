@@ -92,7 +92,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
   /// whether all is. Inside the gate.
   bool settle(Duration timeout);
-  /// Ends everything: what is still queued fails. The steps are closed unless one still runs.
+  /// Ends everything: what is still queued fails. The steps are closed once none runs.
   /// Idempotent. Inside the gate.
   void close();
 
@@ -158,10 +158,12 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   bool outlets_free(StepId id);
   void arm_due(StepId id);
   void end(StepId id, std::size_t events);
-  void expire(std::shared_ptr<Activation> activation);
-  void run_expired();
+  void expire(const std::shared_ptr<Activation>& activation);
+  void add_chore(std::function<void()> chore);
+  void run_chores();
   void answered(Root& root);
   void give_back(std::size_t bytes);
+  void close_steps();
   void wake_waiting();
   bool has_room(std::size_t bytes) const;
   void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
@@ -182,11 +184,13 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<bool> full_{false};  ///< `room_wanted_` is not empty
   std::atomic<bool> refusing_{false};
   std::atomic<bool> stopping_{false};
-  bool orphaned_ = false;                 ///< the timekeeper's: it dropped the last reference itself
-  std::mutex mutex_;                      ///< a leaf; guards the next four
-  std::vector<const void*> room_wanted_;  ///< callers to wake when there is room again
-  std::vector<const void*> settling_;     ///< callers to wake when all is settled
-  std::deque<std::shared_ptr<Activation>> expired_;
+  std::atomic<std::size_t> running_{0};       ///< tasks
+  std::atomic<bool> closing_{false};          ///< the steps are to be closed when nothing runs
+  bool orphaned_ = false;                     ///< the timekeeper's: it dropped the last reference itself
+  std::mutex mutex_;                          ///< a leaf; guards the next four
+  std::vector<const void*> room_wanted_;      ///< callers to wake when there is room again
+  std::vector<const void*> settling_;         ///< callers to wake when all is settled
+  std::deque<std::function<void()>> chores_;  ///< to be run inside the gate
   bool closed_ = false;
   std::thread timekeeper_;
 
@@ -219,6 +223,8 @@ class Executor::Seat {
 struct Activation {
   Activation(std::shared_ptr<Executor> e, StepId i, std::size_t n) : executor(std::move(e)), id(i), events(n) {}
   ~Activation();
+  /// Leaves the event to the timeout; whether that was first.
+  bool abandon();
   /// The event to go on with after a call that may have timed out meanwhile: then there is none.
   bool claim(Event& event);
 
@@ -230,6 +236,8 @@ struct Activation {
   Event held;            ///< if timed: the event itself, while the call has a copy
   std::uint64_t timer = 0;
   std::atomic<bool> over{false};
+  std::mutex mutex;  ///< a leaf; guards the next
+  std::function<void()> on_abandoned;
 };
 
 }  // namespace penstock

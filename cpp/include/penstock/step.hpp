@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -33,6 +34,9 @@ class Emitter {
   void drop(Event&& event);
   /// Answers with the body and ends.
   void finish(Event&& event);
+  /// Has `action` run inside the gate, once, if the step's timeout passes or `event` is cancelled while
+  /// this emitter is held.
+  void on_abandoned(const Event& event, std::function<void()> action);
   /// For a step that sends out parts: what waits for them at its merging step.
   [[nodiscard]] Ref<Gather> gather(std::size_t parts);
   explicit operator bool() const noexcept { return activation_ != nullptr; }
