@@ -1,9 +1,10 @@
-// The floor: what a person who knows C++ would write for one model, and nothing more. One thread,
-// Beast, simdjson, the GIL taken for each request, one call of predict. penstock is measured
+// The floor: what a person who knows C++ would write for one model, and nothing more. Beast, simdjson,
+// one thread (or some), the GIL taken for each request, one call of predict. penstock is measured
 // against it. It shares no code with penstock, checks no input and has no limits or timeouts.
 //
 //   >>> import penstock_floor
 //   >>> penstock_floor.serve(8080, lambda body: body["inputs"] * 2)     # until SIGTERM
+//   >>> penstock_floor.serve(8080, predict, threads=2)                  # each takes the GIL for its requests
 //
 // predict gets {"inputs": float32 array} and returns a float32 array.
 #include <array>
@@ -14,17 +15,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <simdjson.h>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <simdjson.h>
 
 namespace {
 
@@ -120,9 +122,15 @@ class Session : public std::enable_shared_from_this<Session> {
   http::response<http::string_body> response_;
 };
 
-void serve(std::uint16_t port, const py::object& predict) {
+// Keeps one Python thread state for a thread's life: to make one for every request is dear.
+class KnownToPython {
+  py::gil_scoped_acquire held_;
+  py::gil_scoped_release released_;
+};
+
+void serve(std::uint16_t port, const py::object& predict, unsigned threads) {
   const py::gil_scoped_release released;
-  asio::io_context context(1);
+  asio::io_context context(static_cast<int>(threads));
   asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor(
       context, tcp::endpoint(asio::ip::address_v4::loopback(), port));
   asio::signal_set signals(context, SIGTERM, SIGINT);
@@ -134,12 +142,21 @@ void serve(std::uint16_t port, const py::object& predict) {
     });
   };
   accept(accept);
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) {
+    others.emplace_back([&context] {
+      const KnownToPython known;
+      context.run();
+    });
+  }
   context.run();
+  for (std::thread& other : others) other.join();
 }
 
 }  // namespace
 
 PYBIND11_MODULE(penstock_floor, module) {
   module.doc() = "A minimal C++ model server, to measure penstock against.";
-  module.def("serve", &serve, py::arg("port"), py::arg("predict"), "Serve on 127.0.0.1 until SIGTERM or SIGINT.");
+  module.def("serve", &serve, py::arg("port"), py::arg("predict"), py::arg("threads") = 1,
+             "Serve on 127.0.0.1 until SIGTERM or SIGINT.");
 }
