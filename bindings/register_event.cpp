@@ -21,6 +21,14 @@ std::string text_or_empty(const py::object& value) {
   return value.is_none() ? std::string() : py::str(value).cast<std::string>();
 }
 
+/// The core compares keys by their hash; an empty key is none.
+void set_key(PyEvent& event, const py::object& key) {
+  const Py_hash_t hash = PyObject_Hash(key.ptr());
+  if (hash == -1) throw py::error_already_set();
+  event.fields(true)["key"] = key;
+  event.own().key = PyObject_IsTrue(key.ptr()) == 1 ? static_cast<std::uint64_t>(hash) | 1U : 0;
+}
+
 PyEvent make_event(py::object body, const py::object& content_type, const py::object& headers, const py::object& method,
                    const py::object& path, const py::object& event_id, const py::object& key, const py::object& trigger,
                    const py::object& offset, const py::object& time) {
@@ -32,9 +40,10 @@ PyEvent make_event(py::object body, const py::object& content_type, const py::ob
   if (!path.is_none()) envelope.path = text_or_empty(path);
   if (!event_id.is_none()) envelope.id = text_or_empty(event_id);
   const std::pair<const char*, const py::object*> extras[] = {
-      {"headers", &headers}, {"key", &key}, {"trigger", &trigger}, {"offset", &offset}, {"time", &time}};
+      {"headers", &headers}, {"trigger", &trigger}, {"offset", &offset}, {"time", &time}};
   for (const auto& [name, value] : extras)
     if (!value->is_none()) event.fields(true)[name] = *value;
+  if (!key.is_none()) set_key(event, key);
   return event;
 }
 
@@ -131,8 +140,7 @@ void register_event(py::module_& m) {
           [](PyEvent& e, bool terminated) { e.own().terminated = terminated; })
       .def_property("headers", &headers_of, [](PyEvent& e, const py::object& v) { e.fields(true)["headers"] = v; })
       .def_property(
-          "key", [](PyEvent& e) { return field(e, "key", py::str("")); },
-          [](PyEvent& e, const py::object& v) { e.fields(true)["key"] = v; })
+          "key", [](PyEvent& e) { return field(e, "key", py::str("")); }, &set_key)
       .def_property(
           "trigger", [](PyEvent& e) { return field(e, "trigger", py::none()); },
           [](PyEvent& e, const py::object& v) { e.fields(true)["trigger"] = v; })

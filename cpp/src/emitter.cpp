@@ -8,15 +8,15 @@ namespace penstock {
 
 Emitter Pass::detach() {
   if (!activation) {
-    executor_.slots_[step_].channel.adopt();
-    activation = std::make_shared<Activation>(executor_.shared_from_this(), step_, 1);
+    executor_.slots_[step_].channel.adopt(key_);
+    activation = std::make_shared<Activation>(executor_.shared_from_this(), step_, 1, key_);
   }
   return Emitter(std::move(activation));
 }
 
 Activation::~Activation() {
   if (timer != 0) executor->timers_.cancel(timer);
-  if (claimed || !over.exchange(true)) executor->end(id, events);
+  if (claimed || !over.exchange(true)) executor->end(id, events, key);
 }
 
 bool Activation::abandon() {

@@ -34,7 +34,7 @@ Verdict apply(Transform& transform, Event& event, Pass& pass) {
 thread_local Executor::Frame* Executor::top_ = nullptr;
 
 Executor::Slot::Slot(const Plan::Entry& step)
-    : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay}) {}
+    : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay, step.by_key}) {}
 
 std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gate, Options options) {
   return {new Executor(std::move(plan), gate, std::move(options)), [](Executor* executor) {
@@ -99,22 +99,23 @@ void Executor::run_step(StepId id) {
   Batch batch;
   slot.channel.take(batch, step.concurrency == 1 && !slot.slow.load(std::memory_order_relaxed) ? kBurst : 1);
   const std::size_t taken = batch.size();
-  if (taken == 0) return end(id, 0);  // closed since it was claimed
+  if (taken == 0) return end(id, 0, 0);  // closed since it was claimed
+  const std::uint64_t key = batch.front().key();
   if (step.transform == nullptr) return run_batch(id, batch);
   if (step.timeout > Duration::zero()) {
     for (Event& event : batch) run_timed(id, std::move(event));
     return;
   }
   for (Event& event : batch) run_line(id, std::move(event));
-  end(id, taken);
+  end(id, taken, key);
 }
 
 void Executor::run_batch(StepId id, Batch& batch) {
   const Plan::Entry& step = (*plan_)[id];
   Slot& slot = slots_[id];
   const std::size_t taken = batch.size();
+  Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken, batch.front().key()));
   std::erase_if(batch, [](const Event& event) { return event.cancelled(); });
-  Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken));
   if (batch.empty()) return;
   slot.stats.events.add_shared(batch.size());
   slot.stats.batches.add_shared();
@@ -146,7 +147,7 @@ void Executor::run_line(StepId head, Event&& moved) {
     if (event.cancelled()) return;
     const Plan::Entry& step = (*plan_)[id];
     count(slots_[id].stats.events, id);
-    Pass pass(*this, id);
+    Pass pass(*this, id, event.key());
     const TimePoint start = timed ? Clock::now() : TimePoint{};
     const Verdict verdict = apply(*step.transform, event, pass);
     if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
@@ -168,7 +169,7 @@ void Executor::run_line(StepId head, Event&& moved) {
 /// A call with a timeout works on a copy of the event, so that the event itself can fail meanwhile.
 void Executor::run_timed(StepId id, Event&& event) {
   const Plan::Entry& step = (*plan_)[id];
-  auto activation = std::make_shared<Activation>(shared_from_this(), id, 1);
+  auto activation = std::make_shared<Activation>(shared_from_this(), id, 1, event.key());
   if (event.cancelled()) return;
   Event copy = event.derive(Payload(event.body), false);
   activation->timed = true;
@@ -177,7 +178,7 @@ void Executor::run_timed(StepId id, Event&& event) {
     if (const auto late = weak.lock()) add_chore([this, late] { expire(late); });
   });
   slots_[id].stats.events.add_shared();
-  Pass pass(*this, id);
+  Pass pass(*this, id, activation->key);
   pass.activation = activation;
   const TimePoint start = Clock::now();
   const Verdict verdict = apply(*step.transform, copy, pass);
@@ -334,9 +335,9 @@ void Executor::arm_due(StepId id) {
   });
 }
 
-void Executor::end(StepId id, std::size_t events) {
+void Executor::end(StepId id, std::size_t events, std::uint64_t key) {
   Slot& slot = slots_[id];
-  const bool below = slot.channel.end(events);
+  const bool below = slot.channel.end(events, key);
   if (below && slot.wanted.exchange(false))
     for (const StepId inlet : plan_->inlets(id)) schedule(inlet);
   if (slot.channel.pending() > 0) schedule(id);
@@ -347,7 +348,7 @@ void Executor::expire(const std::shared_ptr<Activation>& activation) {
   const auto seconds = std::chrono::duration<double>((*plan_)[activation->id].timeout).count();
   fail(activation->id, std::move(activation->held),
        Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
-  end(activation->id, activation->events);
+  end(activation->id, activation->events, activation->key);
 }
 
 void Executor::add_chore(std::function<void()> chore) {

@@ -16,6 +16,9 @@ void check_step(const StepSpec& step, std::size_t count) {
   if (step.batch_size < 1) refuse(step, "max_size must be at least 1");
   if (step.batch_delay < Duration::zero()) refuse(step, "max_delay must not be negative");
   if (step.timeout < Duration::zero()) refuse(step, "the timeout must not be negative");
+  if (step.batch_size > 1 && step.timeout > Duration::zero())
+    refuse(step, "a step with .batch() cannot have a .timeout(): callers have deadlines of their own");
+  if (step.batch_size > 1 && step.by_key) refuse(step, "a step with .batch() cannot keep keys in order");
   if (step.capacity < step.batch_size)
     refuse(step, "capacity " + std::to_string(step.capacity) + " is smaller than max_size " +
                      std::to_string(step.batch_size) + ", so no batch could fill");
@@ -58,8 +61,8 @@ void Plan::link(const std::vector<StepSpec>& specs) {
     const StepSpec& spec = specs[id];
     auto* transform = spec.batch_size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
     steps_.push_back(Entry{spec.name, spec.concurrency, spec.capacity, spec.batch_size, spec.batch_delay, spec.timeout,
-                           spec.responder, spec.copy, false, false, false, spec.error_handler, spec.gather, kNoStep,
-                           spec.step.get(), transform});
+                           spec.by_key, spec.responder, spec.copy, false, false, false, spec.error_handler, spec.gather,
+                           kNoStep, spec.step.get(), transform});
     first_outlet_.push_back(outlets_.size());
     outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());
     for (const StepId outlet : spec.outlets) inlets[outlet].push_back(id);

@@ -202,6 +202,7 @@ class _Builder:
                 kind,
                 target,
                 concurrency=options.concurrency or concurrency,
+                by_key=options.by_key,
                 capacity=capacity,
                 batch_size=options.max_batch_size,
                 batch_delay=options.max_delay,

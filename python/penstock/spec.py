@@ -20,6 +20,7 @@ class Options:
     max_batch_size: int = 1
     max_delay: float = 0.0
     concurrency: int | None = None
+    by_key: bool = False
     capacity: int | None = None
     timeout: float | None = None
     copy: bool = True

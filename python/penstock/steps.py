@@ -103,9 +103,12 @@ class BaseStep:
         self.options.max_delay = seconds(self.name, "max_delay", max_delay, above_zero=False)
         return self
 
-    def concurrency(self: Self, calls: int) -> Self:
-        """Let up to `calls` calls of this step run at once."""
+    def concurrency(self: Self, calls: int, *, order: str | None = None) -> Self:
+        """Let up to `calls` calls of this step run at once; with ``order="key"``, one at a time for each `event.key`."""
+        if order not in (None, "key"):
+            raise GraphError(f"step '{self.name}': order is 'key' or nothing, not {order!r}")
         self.options.concurrency = whole(self.name, "concurrency", calls)
+        self.options.by_key = order == "key"
         return self
 
     def queue(self: Self, capacity: int = 1024) -> Self:

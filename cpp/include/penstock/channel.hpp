@@ -5,6 +5,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 
 #include <penstock/event.hpp>
 
@@ -24,6 +25,7 @@ class Channel {
     std::size_t capacity = 1024;
     std::size_t batch_size = 1;
     Duration delay{};
+    bool by_key = false;  ///< events of one key one after the other, whatever the concurrency
   };
 
   explicit Channel(Policy policy) : policy_(policy) {}
@@ -35,9 +37,10 @@ class Channel {
   /// Starts a claimed activation with at most `burst` events (the batch size, if that is more than 1).
   void take(Batch& into, std::size_t burst);
   /// Counts an activation of one event that the channel has not seen or that outlives its own.
-  void adopt();
-  /// An activation of `events` events has ended. True if the channel went below its mark.
-  bool end(std::size_t events);
+  void adopt(std::uint64_t key = 0);
+  /// An activation of `events` events has ended; `key` is that of its first. True if the channel went
+  /// below its mark.
+  bool end(std::size_t events, std::uint64_t key = 0);
   /// From now on no batch waits for its delay.
   void hurry();
   /// Takes no more events and gives back those that wait.
@@ -56,12 +59,15 @@ class Channel {
 
  private:
   [[nodiscard]] bool batch_ready(TimePoint now) const;
+  [[nodiscard]] bool key_ready() const;
+  [[nodiscard]] bool is_free(std::uint64_t key) const { return key == 0 || !busy_keys_.contains(key); }
 
   const Policy policy_;
   mutable std::mutex mutex_;  ///< guards all that follows but `pending_`
   std::deque<Event> inbox_;
-  std::size_t under_way_ = 0;  ///< claimed or running
-  std::size_t claimed_ = 0;    ///< claimed, not yet running
+  std::size_t under_way_ = 0;                                 ///< claimed or running
+  std::size_t claimed_ = 0;                                   ///< claimed, not yet running
+  std::unordered_map<std::uint64_t, std::size_t> busy_keys_;  ///< of events being handled, if by key
   bool hurried_ = false;
   bool closed_ = false;
   std::atomic<std::size_t> pending_{0};

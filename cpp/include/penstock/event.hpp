@@ -20,16 +20,17 @@ struct Envelope : RefCounted {
   Envelope() = default;
   Envelope(const Envelope& other)
       : RefCounted(), id(other.id), path(other.path), method(other.method), content_type(other.content_type),
-        error(other.error), origin(other.origin), fields(other.fields), headers(other.headers), arrival(other.arrival),
-        terminated(other.terminated) {}
+        error(other.error), origin(other.origin), key(other.key), fields(other.fields), headers(other.headers),
+        arrival(other.arrival), terminated(other.terminated) {}
 
   std::string id;  ///< made when first asked for
   std::string path = "/";
   std::string method;
   std::string content_type;
-  std::string error;   ///< the text of the failure that led to an error handler
-  std::string origin;  ///< the step that failed
-  Object fields;       ///< key, time, trigger and what users set: a table of the host
+  std::string error;      ///< the text of the failure that led to an error handler
+  std::string origin;     ///< the step that failed
+  std::uint64_t key = 0;  ///< of what users set as the event's key; 0 if they did not
+  Object fields;          ///< key, time, trigger and what users set: a table of the host
   std::vector<std::pair<std::string, std::string>> headers;  ///< as received
   std::chrono::system_clock::time_point arrival{};
   bool terminated = false;  ///< the event ends after this step and answers with its body
@@ -65,6 +66,8 @@ class Event {
   [[nodiscard]] bool answering() const noexcept { return answering_; }
   [[nodiscard]] bool cancelled() const noexcept { return completion_ && completion_->cancelled(); }
   [[nodiscard]] Completion* completion() const noexcept { return completion_.get(); }
+  /// Events of the same key are kept in order where a step asks for that; 0 is no key.
+  [[nodiscard]] std::uint64_t key() const noexcept { return envelope ? envelope->key : 0; }
   /// The envelope, copied first if others share it. Inside the gate.
   Envelope& own_envelope() {
     if (!envelope)

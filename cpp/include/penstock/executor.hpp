@@ -157,7 +157,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void schedule(StepId id);
   bool outlets_free(StepId id);
   void arm_due(StepId id);
-  void end(StepId id, std::size_t events);
+  void end(StepId id, std::size_t events, std::uint64_t key);
   void expire(const std::shared_ptr<Activation>& activation);
   void add_chore(std::function<void()> chore);
   void run_chores();
@@ -221,7 +221,8 @@ class Executor::Seat {
 
 /// One call of a step that may outlive the call: the emitter's share of it.
 struct Activation {
-  Activation(std::shared_ptr<Executor> e, StepId i, std::size_t n) : executor(std::move(e)), id(i), events(n) {}
+  Activation(std::shared_ptr<Executor> e, StepId i, std::size_t n, std::uint64_t k)
+      : executor(std::move(e)), id(i), events(n), key(k) {}
   ~Activation();
   /// Leaves the event to the timeout; whether that was first.
   bool abandon();
@@ -231,6 +232,7 @@ struct Activation {
   std::shared_ptr<Executor> executor;
   StepId id;
   std::size_t events;
+  std::uint64_t key;  ///< of the first event
   bool timed = false;
   bool claimed = false;  ///< set by whoever set `over` in `claim`
   Event held;            ///< if timed: the event itself, while the call has a copy

@@ -26,6 +26,7 @@ struct StepSpec {
   std::size_t batch_size = 1;   ///< > 1: `run` gets batches
   Duration batch_delay{};       ///< how long the first of a batch may wait; 0 takes what is there
   Duration timeout{};           ///< for one call; 0 is none
+  bool by_key = false;          ///< events of one key stay in order, whatever the concurrency
   bool responder = false;
   bool copy = true;  ///< a further branch gets a deep copy of the body
   bool fuse = true;  ///< may run in one go with the step before it
@@ -41,7 +42,7 @@ class Plan {
     std::string name;
     std::size_t concurrency, capacity, batch_size;
     Duration batch_delay, timeout;
-    bool responder, copy;
+    bool by_key, responder, copy;
     bool answers;  ///< a responder can be reached from here
     bool source;   ///< events enter here
     bool merges;   ///< parts come back here

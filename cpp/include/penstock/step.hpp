@@ -71,7 +71,7 @@ enum class Verdict : std::uint8_t {
 /// One call of a transform.
 class Pass {
  public:
-  explicit Pass(Executor& executor, StepId step) : executor_(executor), step_(step) {}
+  Pass(Executor& executor, StepId step, std::uint64_t key) : executor_(executor), step_(step), key_(key) {}
   /// For a transform that finishes later: the share of the step's concurrency that it keeps.
   [[nodiscard]] Emitter detach();
   std::optional<Failure> failure;
@@ -80,6 +80,7 @@ class Pass {
  private:
   Executor& executor_;
   StepId step_;
+  std::uint64_t key_;
 };
 
 /// A step that makes of one event at most one, in place. A run of them costs no channel between.
