@@ -69,6 +69,7 @@ Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope
 
 void Executor::post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
   Lane::Turn turn(Lane::Role::kCaller, root.get());
+  turn.idle = true;
   turn.inside = true;
   admit_waiting(turn, std::move(root), std::move(body), std::move(envelope));
 }
@@ -83,12 +84,15 @@ void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, R
       throw Failure{"", 503, "QueueFull", "the graph is full, and a handler of its own cannot wait for room in it", {}};
     std::optional<Frame> frame;
     if (my_turn() == nullptr) frame.emplace(*this, turn);
+    Hopeful hopeful{turn.owner};
     {
       const std::lock_guard lock(mutex_);
-      room_wanted_.push_back(turn.owner);
+      room_wanted_.push_back(&hopeful);
       full_.store(true);
     }
-    lane_.wait(turn, [&] { return has_room(root->bytes) || refusing_.load(); });
+    lane_.wait(turn, [&] { return hopeful.told.load() || has_room(root->bytes) || refusing_.load(); });
+    const std::lock_guard lock(mutex_);
+    std::erase(room_wanted_, &hopeful);
   }
 }
 
@@ -111,6 +115,7 @@ bool Executor::settle(Duration timeout) {
   }
   Lane::Turn turn(Lane::Role::kCaller);
   turn.owner = &turn;
+  turn.idle = true;
   turn.inside = true;
   const Frame frame(*this, turn);
   {
@@ -145,9 +150,14 @@ void Executor::close() {
   for (StepId id = 0; id < queued.size(); ++id)
     for (Event& event : queued[id]) refuse(id, std::move(event));
   lane_.close();
-  const bool running = lane_.busy() || std::any_of(slots_.begin(), slots_.end(),
-                                                   [](const Slot& slot) { return slot.channel.running() > 0; });
-  if (!running) plan_->close();
+  closing_ = true;
+  if (running_.load() == 0) close_steps();
+}
+
+/// Coroutines may still be on their way: then the steps end with the plan.
+void Executor::close_steps() {
+  if (std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.channel.running() > 0; })) return;
+  if (closing_.exchange(false)) plan_->close();
 }
 
 void Executor::answered(Root& root) {
@@ -180,7 +190,11 @@ void Executor::wake_waiting() {
   std::vector<const void*> wanted;
   {
     const std::lock_guard lock(mutex_);
-    wanted.swap(room_wanted_);
+    for (Hopeful* hopeful : room_wanted_) {
+      wanted.push_back(hopeful->owner);
+      hopeful->told.store(true);
+    }
+    room_wanted_.clear();
     full_.store(false);
   }
   for (const void* owner : wanted) lane_.wake(owner);

@@ -114,6 +114,11 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   friend class Root;
   friend struct Activation;
   struct Frame;
+  /// Waits for room, on its caller's stack.
+  struct Hopeful {
+    const void* owner;
+    std::atomic<bool> told{false};  ///< no longer in the list: look again, and come back to it if need be
+  };
   struct Slot {
     explicit Slot(const Plan::Entry& step);
     Channel channel;
@@ -188,7 +193,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<bool> closing_{false};          ///< the steps are to be closed when nothing runs
   bool orphaned_ = false;                     ///< the timekeeper's: it dropped the last reference itself
   std::mutex mutex_;                          ///< a leaf; guards the next four
-  std::vector<const void*> room_wanted_;      ///< callers to wake when there is room again
+  std::vector<Hopeful*> room_wanted_;         ///< callers to wake when there is room again
   std::vector<const void*> settling_;         ///< callers to wake when all is settled
   std::deque<std::function<void()>> chores_;  ///< to be run inside the gate
   bool closed_ = false;

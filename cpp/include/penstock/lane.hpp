@@ -71,6 +71,7 @@ class BasicLane {
     Turn* outer;
     std::size_t loop;     ///< which loop stands still while a task runs, if `serves`
     bool serves;          ///< an I/O thread, or a worker that assists one
+    bool idle = false;    ///< a caller that waits for no answer, so it may run anything
     bool inside = false;  ///< in the gate; touched by its own thread only
     bool active = false;
     bool relieved = false;  ///< its task goes on, but nobody counts on its coming back
@@ -118,15 +119,14 @@ class BasicLane {
   void close();
 
   [[nodiscard]] std::size_t ready() const;
-  /// Some thread runs a task.
-  [[nodiscard]] bool busy() const;
   [[nodiscard]] std::size_t workers() const;
 
  private:
   using Lock = typename Sync::Lock;
 
   bool take_quick(Task& task);
-  bool take_own(Turn& turn, Task& task);
+  bool take_own(Turn& turn, std::deque<Task>& from, Task& task);
+  [[nodiscard]] bool helps(const Turn& turn) const;
   void run(Turn& turn, Task task, bool slow, Lock& lock);
   bool drain_quick(Turn& turn, Lock& lock);
   bool wants_spawn() const;

@@ -45,13 +45,13 @@ void BasicLane<Sync>::wait(Turn& turn, Done done) {
   Time slice_start = Sync::now();
   while (!done()) {
     Task task;
-    // A nested caller runs its own tasks only: any other might wait for the task it is nested in.
-    if (turn.outer == nullptr && take_quick(task)) {
+    if (take_own(turn, quick_, task) || (helps(turn) && take_quick(task))) {
       run(turn, task, false, lock);
-    } else if (take_own(turn, task)) {
+    } else if (take_own(turn, slow_, task)) {
       run(turn, task, true, lock);
     } else {
       stand_down(turn);
+      if (!quick_.empty() && active_ < options_.active) wake_helper();
       if (!slow_.empty()) wake_workers();
       park(turn, waiting_callers_, lock);
       slice_start = Sync::now();
@@ -165,12 +165,6 @@ std::size_t BasicLane<Sync>::ready() const {
 }
 
 template <class Sync>
-bool BasicLane<Sync>::busy() const {
-  Lock lock(mutex_);
-  return running_ != nullptr;
-}
-
-template <class Sync>
 std::size_t BasicLane<Sync>::workers() const {
   Lock lock(mutex_);
   return workers_;
@@ -184,20 +178,23 @@ bool BasicLane<Sync>::take_quick(Task& task) {
   return true;
 }
 
-/// A task that only this caller waits for, from either queue: it has nothing better to do.
+/// Whether a caller runs the tasks of others. One that waits for an answer does not, if there are
+/// workers: a task that turns out to be slow would hold it up. One that is nested in a task never
+/// does: it might wait for that very task.
 template <class Sync>
-bool BasicLane<Sync>::take_own(Turn& turn, Task& task) {
-  const bool alone = workers_ + spawning_ == 0;
-  for (auto* queue : {&quick_, &slow_}) {
-    const auto found = std::find_if(queue->begin(), queue->end(), [&](const Task& t) {
-      return t.owner != nullptr && t.owner == turn.owner && (alone || !t.bounded);
-    });
-    if (found == queue->end()) continue;
-    task = *found;
-    queue->erase(found);
-    return true;
-  }
-  return false;
+bool BasicLane<Sync>::helps(const Turn& turn) const {
+  return turn.outer == nullptr && (turn.idle || workers_ == 0);
+}
+
+/// A task that this caller waits for.
+template <class Sync>
+bool BasicLane<Sync>::take_own(Turn& turn, std::deque<Task>& from, Task& task) {
+  const auto found =
+      std::find_if(from.begin(), from.end(), [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
+  if (found == from.end()) return false;
+  task = *found;
+  from.erase(found);
+  return true;
 }
 
 /// Runs one task with the mutex released. A slow task does not make its thread active.
@@ -311,10 +308,9 @@ typename BasicLane<Sync>::Turn* BasicLane<Sync>::unpark(std::vector<Turn*>& park
 /// Wakes a thread for quick tasks and counts it as active at once, so that one is woken only once.
 template <class Sync>
 void BasicLane<Sync>::wake_helper() {
-  const auto anyone = [](const Turn& turn) { return turn.outer == nullptr; };  // nested ones run their own only
   Turn* helper = unpark_owner(quick_.empty() ? nullptr : quick_.front().owner);
-  if (helper == nullptr) helper = unpark(idle_workers_, anyone);
-  if (helper == nullptr) helper = unpark(waiting_callers_, anyone);
+  if (helper == nullptr) helper = unpark(idle_workers_, [](const Turn&) { return true; });
+  if (helper == nullptr) helper = unpark(waiting_callers_, [this](const Turn& turn) { return helps(turn); });
   if (helper == nullptr) return host_.nudge();
   helper->active = true;
   ++active_;
