@@ -38,12 +38,13 @@ bool BasicLane<Sync>::drain(Turn& turn) {
 
 template <class Sync>
 template <class Done>
-void BasicLane<Sync>::wait(Turn& turn, Done done) {
+bool BasicLane<Sync>::wait(Turn& turn, Done done) {
   Lock lock(mutex_);
   // The task that this caller is nested in makes no progress: whoever left work to it gets another.
   if (turn.outer != nullptr) relieve(*turn.outer);
   Time slice_start = Sync::now();
-  while (!done()) {
+  bool interrupted = false;
+  while (!done() && !interrupted) {
     Task task;
     if (take_own(turn, quick_, task) || (helps(turn) && take_quick(task))) {
       run(turn, task, false, lock);
@@ -54,6 +55,11 @@ void BasicLane<Sync>::wait(Turn& turn, Done done) {
       if (!quick_.empty() && active_ < options_.active) wake_helper();
       if (!slow_.empty()) wake_workers();
       park(turn, waiting_callers_, lock);
+      if (turn.interruptible) {
+        lock.unlock();
+        interrupted = host_.interrupted();
+        lock.lock();
+      }
       slice_start = Sync::now();
     }
     if (Sync::now() - slice_start < options_.slice || done()) continue;
@@ -69,6 +75,7 @@ void BasicLane<Sync>::wait(Turn& turn, Done done) {
     gate_.enter();
     turn.inside = true;
   }
+  return !interrupted;
 }
 
 template <class Sync>
@@ -80,9 +87,10 @@ void BasicLane<Sync>::wake(const void* owner) {
 template <class Sync>
 typename BasicLane<Sync>::Lent BasicLane<Sync>::work(Turn& turn) {
   Lock lock(mutex_);
-  ++workers_;
-  if (!turn.known && spawning_ > 0) --spawning_;
-  turn.known = true;
+  if (!std::exchange(turn.known, true)) {
+    ++workers_;
+    if (spawning_ > 0) --spawning_;
+  }
   Lent lent = Lent::kClosed;
   for (;;) {
     const bool has_quick = turn.active || (!quick_.empty() && active_ < options_.active);
@@ -116,7 +124,7 @@ typename BasicLane<Sync>::Lent BasicLane<Sync>::work(Turn& turn) {
   if (lent == Lent::kSpawn && turn.active) {
     stand_down(turn);  // the quick task waits for this thread no longer than it takes to start another
   }
-  --workers_;
+  if (lent == Lent::kClosed) --workers_;
   step_out(turn, lock);
   return lent;
 }
