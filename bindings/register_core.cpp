@@ -38,6 +38,10 @@ void set_hooks(const py::kwargs& given) {
   }
 }
 
+/// Where Ctrl-C arrives; set by the engine.
+unsigned long main_thread = 0;
+bool on_main_thread() { return PyThread_get_thread_ident() == main_thread; }
+
 /// Why the calling thread must not wait for an answer; empty if it may.
 std::string& no_waiting() {
   static thread_local std::string reason;
@@ -91,6 +95,7 @@ Core::Core(PyPlan& plan) : plan_(plan) {
   options.nudge = [s = service] {
     if (s->nudge) s->nudge();
   };
+  options.interrupted = [] { return PyErr_CheckSignals() != 0; };
   executor_ = Executor::create(plan_.plan, GilGate::instance(), std::move(options));
 }
 
@@ -107,9 +112,11 @@ py::object Core::run(PyEvent& event, std::optional<double> timeout) {
     waiter->deadline = Clock::now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*timeout));
   Answer answer;
   try {
-    answer = executor_->call(std::move(waiter), body_payload(event), event.envelope);
+    answer = executor_->call(std::move(waiter), body_payload(event), event.envelope, on_main_thread());
   } catch (Failure& failure) {
     answer.failure = std::move(failure);
+  } catch (const Interrupted&) {
+    throw py::error_already_set();
   }
   if (answer.failure) {
     const py::object error = to_exception(*answer.failure);
@@ -122,6 +129,8 @@ py::object Core::run(PyEvent& event, std::optional<double> timeout) {
 void Core::submit(PyEvent& event) {
   try {
     executor_->post(make_ref<Unattended>(), body_payload(event), event.envelope);
+  } catch (const Interrupted&) {
+    throw py::error_already_set();
   } catch (const Failure& failure) {
     const py::object error = to_exception(failure);
     PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
@@ -148,7 +157,12 @@ void Core::lend(const py::function& spawn_thread) {
 }
 
 bool Core::drain(double timeout) {
-  return executor_->settle(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout)));
+  try {
+    return executor_->settle(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout)),
+                             on_main_thread());
+  } catch (const Interrupted&) {
+    throw py::error_already_set();
+  }
 }
 
 void Core::close() { executor_->close(); }
@@ -173,6 +187,9 @@ void Core::failed(const Failure& failure, const Event& event) {
 
 void register_core(py::module_& m) {
   m.def("set_hooks", &set_hooks, "What Python does for the core; see penstock.engine.");
+  m.def(
+      "set_main_thread", [](unsigned long ident) { main_thread = ident; }, py::arg("ident"),
+      "On the thread of this `threading.get_ident()`, waiting ends when a signal handler raises.");
   m.def(
       "forbid_waiting", [](const std::string& reason) { no_waiting() = reason; }, py::arg("reason"),
       "From now on `Core.run` on this thread raises RuntimeError.");

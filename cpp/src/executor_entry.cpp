@@ -48,7 +48,26 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   return Admission::kAccepted;
 }
 
-Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope) {
+/// Names an interruptible caller to the timekeeper while it waits. The lane has been watched since the
+/// caller's event was run first, so the timekeeper is awake to see it.
+class Executor::Prodded {
+ public:
+  Prodded(Executor& executor, Lane::Turn& turn, bool interruptible) : executor_(executor), set_(interruptible) {
+    turn.interruptible = interruptible;
+    if (set_) executor_.prodded_.store(turn.owner);
+  }
+  ~Prodded() {
+    if (set_) executor_.prodded_.store(nullptr);
+  }
+  Prodded(const Prodded&) = delete;
+  Prodded& operator=(const Prodded&) = delete;
+
+ private:
+  Executor& executor_;
+  const bool set_;
+};
+
+Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible) {
   for (const Frame* frame = top_; frame != nullptr; frame = frame->outer) {
     if (frame->executor != this || frame->running >= plan_->size()) continue;
     throw Failure{(*plan_)[frame->running].name,
@@ -62,8 +81,12 @@ Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope
   const Frame frame(*this, turn);
   waiter->lane_ = &lane_;
   waiter->caller_ = std::this_thread::get_id();
+  const Prodded prodded(*this, turn, interruptible);
   admit_waiting(turn, Ref<Root>(waiter), std::move(body), std::move(envelope));
-  lane_.wait(turn, [&] { return waiter->ready(); });
+  if (!lane_.wait(turn, [&] { return waiter->ready(); })) {
+    waiter->cancel();
+    throw Interrupted();
+  }
   return waiter->take();
 }
 
@@ -90,9 +113,13 @@ void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, R
       room_wanted_.push_back(&hopeful);
       full_.store(true);
     }
-    lane_.wait(turn, [&] { return hopeful.told.load() || has_room(root->bytes) || refusing_.load(); });
-    const std::lock_guard lock(mutex_);
-    std::erase(room_wanted_, &hopeful);
+    const bool waited =
+        lane_.wait(turn, [&] { return hopeful.told.load() || has_room(root->bytes) || refusing_.load(); });
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase(room_wanted_, &hopeful);
+    }
+    if (!waited) throw Interrupted();
   }
 }
 
@@ -106,7 +133,7 @@ void Executor::lend(const std::function<bool()>& spawn) {
   }
 }
 
-bool Executor::settle(Duration timeout) {
+bool Executor::settle(Duration timeout, bool interruptible) {
   refusing_ = true;
   wake_waiting();
   for (StepId id = 0; id < plan_->size(); ++id) {
@@ -128,12 +155,14 @@ bool Executor::settle(Duration timeout) {
     *late = true;
     lane_.wake(owner);
   });
-  lane_.wait(turn, [&] { return events_.load() == 0 || late->load(); });
+  const Prodded prodded(*this, turn, interruptible);
+  const bool waited = lane_.wait(turn, [&] { return events_.load() == 0 || late->load(); });
   timers_.cancel(timer);
   {
     const std::lock_guard lock(mutex_);
     std::erase(settling_, &turn);
   }
+  if (!waited) throw Interrupted();
   return events_.load() == 0;
 }
 
@@ -208,6 +237,7 @@ void Executor::flush() {
 void Executor::assist(std::size_t loop) {
   if (options_.assist) options_.assist(loop);
 }
+bool Executor::interrupted() { return options_.interrupted && options_.interrupted(); }
 void Executor::nudge() {
   if (options_.nudge) options_.nudge();
 }
@@ -229,12 +259,18 @@ void Executor::keep_time() {
     // Said before looking, so that a timer added meanwhile unparks.
     asleep_until_.store(TimePoint::max());
     TimePoint wake = timers_.next().value_or(now + 1h);
-    if (watching) wake = std::min(wake, now + options_.lane.stall);
+    if (watching)
+      wake = std::min(wake, now + options_.lane.stall);
+    else if (prodded_.load() != nullptr)
+      wake = std::min(wake, now + 100ms);
     asleep_until_.store(wake);
     if (wake > now) timekeeper_parker_.park_until(wake);
     if (stopping_.load()) return;
     timers_.run(Clock::now());
-    if (lane_.watching()) lane_.tick();
+    if (lane_.watching())
+      lane_.tick();
+    else if (const void* owner = prodded_.load())
+      lane_.wake(owner);
   }
 }
 

@@ -78,9 +78,11 @@ class Engine:
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
         """End the graph; wait for its threads as far as no handler holds them."""
         self.core.close()
-        with self._lock:
-            threads, self._threads = self._threads, []
-        for thread in threads:
+        while True:  # a thread that ends may just have started one more
+            with self._lock:
+                if not self._threads:
+                    return
+                thread = self._threads.pop(0)
             if thread is not threading.current_thread():
                 thread.join(timeout)
 
@@ -93,8 +95,8 @@ class Engine:
         thread = threading.Thread(
             target=core.lend, args=(self._lend,), name=f"penstock-{self._name}-{len(self._threads)}", daemon=True
         )
-        thread.start()
-        with self._lock:
+        with self._lock:  # around both, so that `close` waits for every thread that runs
+            thread.start()
             self._threads.append(thread)
 
 
@@ -193,6 +195,7 @@ def _close_all() -> None:
 
 
 loop = _Loop()
+_core.set_main_thread(threading.main_thread().ident or 0)
 _core.set_hooks(
     describe=describe,
     make_error=make_error,

@@ -251,3 +251,26 @@ def test_stats_count_each_step_of_a_fused_chain():
         stats = server.engine.stats()
     assert [stats[name]["events"] for name in "abc"] == [4, 4, 2]
     assert stats["b"]["dropped"] == 2
+
+
+@pytest.mark.parametrize("waits", ["server.test(body=1)", "server.engine.submit(penstock.Event(1)); server.wait_for_completion()"])
+def test_ctrl_c_ends_the_wait(run_python, waits):
+    program = f"""
+import asyncio, os, penstock, signal
+
+async def step(body):
+    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+    await asyncio.sleep(100)
+
+fn = penstock.new_function("f")
+fn.set_topology("flow").to(step).respond()
+server = fn.to_mock_server()
+try:
+    {waits}
+except KeyboardInterrupt:
+    print("interrupted")
+server.close()
+"""
+    start = time.monotonic()
+    assert run_python(program).stdout == "interrupted\n"
+    assert time.monotonic() - start < 20

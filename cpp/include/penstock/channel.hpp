@@ -54,7 +54,7 @@ class Channel {
   [[nodiscard]] std::size_t waiting() const;
   /// Activations that have taken their events and not ended.
   [[nodiscard]] std::size_t running() const;
-  /// The completion of the event that is next; null if there is none.
+  /// The completion of the event that is next; null if there is none, or if its caller does not wait for it.
   [[nodiscard]] const void* next_owner() const;
 
  private:

@@ -80,6 +80,8 @@ class Event {
   void enter(Ref<Gather> gather, std::uint32_t slot) noexcept;
   /// Comes back to its gather with what it has become, and ends.
   void come_back();
+  /// Its caller's answer depends on it: it can answer, or is a part of an event that is waited for.
+  [[nodiscard]] bool awaited() const noexcept { return answering_ || gather_; }
   [[nodiscard]] bool in_gather() const noexcept { return static_cast<bool>(gather_); }
 
   Payload body;

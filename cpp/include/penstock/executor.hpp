@@ -56,6 +56,9 @@ class Observer {
   virtual void failed(const Failure& failure, const Event& event) = 0;
 };
 
+/// A caller stopped waiting because its host told it to.
+struct Interrupted {};
+
 enum class Admission : std::uint8_t { kAccepted, kFull, kClosed };
 
 /// Runs a plan. A step is an actor: it is scheduled when its channel holds work, its concurrency
@@ -72,6 +75,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
     std::function<void()> flush{};                   ///< see LaneHost
     std::function<void(std::size_t)> assist{};
     std::function<void()> nudge{};
+    std::function<bool()> interrupted{};
   };
 
   static std::shared_ptr<Executor> create(std::shared_ptr<Plan> plan, Gate& gate, Options options);
@@ -83,15 +87,16 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// Admits an event, waiting for room. Inside the gate. Throws Failure if the graph is closed.
   void post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   /// Admits an event, waiting for room, and runs ready steps on this thread until it is answered.
-  /// Inside the gate. Throws Failure if the graph is closed or the caller is one of its own steps.
-  Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope);
+  /// Inside the gate. Throws Failure if the graph is closed or the caller is one of its own steps, and
+  /// Interrupted if `interruptible` and the host says so; the event is then cancelled.
+  Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible = false);
   /// An I/O thread has read what there was. True: look at the sockets and come back.
   bool drain();
   /// Lends the calling thread. Outside the gate. `spawn` starts one more such thread; false if it can't.
   void lend(const std::function<bool()>& spawn);
   /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
   /// whether all is. Inside the gate.
-  bool settle(Duration timeout);
+  bool settle(Duration timeout, bool interruptible = false);
   /// Ends everything: what is still queued fails. The steps are closed once none runs.
   /// Idempotent. Inside the gate.
   void close();
@@ -114,6 +119,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   friend class Root;
   friend struct Activation;
   struct Frame;
+  class Prodded;
   /// Waits for room, on its caller's stack.
   struct Hopeful {
     const void* owner;
@@ -139,6 +145,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void flush() override;
   void assist(std::size_t loop) override;
   void nudge() override;
+  bool interrupted() override;
   // GatherTarget
   void gathered(std::uint32_t step, Event&& event) override;
 
@@ -186,7 +193,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<TimePoint> asleep_until_{TimePoint{}};
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
-  std::atomic<bool> full_{false};  ///< `room_wanted_` is not empty
+  std::atomic<bool> full_{false};              ///< `room_wanted_` is not empty
+  std::atomic<const void*> prodded_{nullptr};  ///< an interruptible caller, woken now and then to look
   std::atomic<bool> refusing_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<std::size_t> running_{0};       ///< tasks

@@ -31,6 +31,8 @@ class LaneHost {
   virtual void flush() {}
   /// Serves I/O loop `loop` until its own thread is back. Outside the gate.
   virtual void assist(std::size_t /*loop*/) {}
+  /// Whether a caller shall stop waiting (a person pressed Ctrl-C). Inside the gate.
+  virtual bool interrupted() { return false; }
   /// Makes some I/O thread call `drain`; the last resort when nobody else can be woken. Called under
   /// the lane's mutex: only post.
   virtual void nudge() {}
@@ -69,10 +71,11 @@ class BasicLane {
     Role role;
     const void* owner;
     Turn* outer;
-    std::size_t loop;     ///< which loop stands still while a task runs, if `serves`
-    bool serves;          ///< an I/O thread, or a worker that assists one
-    bool idle = false;    ///< a caller that waits for no answer, so it may run anything
-    bool inside = false;  ///< in the gate; touched by its own thread only
+    std::size_t loop;            ///< which loop stands still while a task runs, if `serves`
+    bool serves;                 ///< an I/O thread, or a worker that assists one
+    bool idle = false;           ///< a caller that waits for no answer, so it may run anything
+    bool interruptible = false;  ///< a caller that asks `interrupted` whenever it is woken
+    bool inside = false;         ///< in the gate; touched by its own thread only
     bool active = false;
     bool relieved = false;  ///< its task goes on, but nobody counts on its coming back
     bool slow = false;      ///< its task was known to be slow
@@ -95,9 +98,9 @@ class BasicLane {
   bool drain(Turn& turn);
 
   /// A caller waits until `done()`, running ready tasks meanwhile. Inside the gate when called and
-  /// when it returns. `done` is called under the mutex and must only look.
+  /// when it returns. `done` is called under the mutex and must only look. False if it was interrupted.
   template <class Done>
-  void wait(Turn& turn, Done done);
+  bool wait(Turn& turn, Done done);
 
   /// Wakes the caller of this owner, whose `done` has become true before.
   void wake(const void* owner);

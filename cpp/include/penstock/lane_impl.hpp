@@ -197,8 +197,8 @@ bool BasicLane<Sync>::helps(const Turn& turn) const {
 /// A task that this caller waits for.
 template <class Sync>
 bool BasicLane<Sync>::take_own(Turn& turn, std::deque<Task>& from, Task& task) {
-  const auto found =
-      std::find_if(from.begin(), from.end(), [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
+  const auto found = std::find_if(from.begin(), from.end(),
+                                  [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
   if (found == from.end()) return false;
   task = *found;
   from.erase(found);
