@@ -14,19 +14,17 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::size_t kReadSize = 8 * 1024;         ///< bytes of a head or of chunks to read at once
-constexpr std::size_t kBodyStep = 256 * 1024;       ///< bytes of a body to make room for at once
-constexpr std::size_t kBodyPadding = 64;            ///< what simdjson reads behind a text
-constexpr std::size_t kDiscarded = 1024 * 1024;     ///< bytes to throw away before a client is cut off
-constexpr std::size_t kKeptBuffer = 64 * 1024;      ///< memory an idle connection may keep
+constexpr std::size_t kReadSize = 8 * 1024;      ///< bytes of a head or of chunks to read at once
+constexpr std::size_t kBodyStep = 256 * 1024;    ///< bytes of a body to make room for at once
+constexpr std::size_t kBodyPadding = 64;         ///< what simdjson reads behind a text
+constexpr std::size_t kDiscarded = 1024 * 1024;  ///< bytes to throw away before a client is cut off
+constexpr std::size_t kKeptBuffer = 64 * 1024;   ///< memory an idle connection may keep
 
 }  // namespace
 
 Connection::Connection(Loop& loop, Socket&& socket, std::size_t index)
     : Outbox(loop.shared().gate, loop.shared().draining, socket.native_handle(), loop.shared().limits.pipelined),
-      loop_(loop),
-      socket_(std::move(socket)),
-      index_(index) {}
+      loop_(loop), socket_(std::move(socket)), index_(index) {}
 
 void Connection::start() {
   boost::system::error_code ignored;  // a connection that cannot do it works as well

@@ -61,12 +61,12 @@ class Connection final : public Outbox {
   std::optional<HeadParser> parser_;
   Request request_;
   Phase phase_ = Phase::kHead;
-  std::size_t received_ = 0;   ///< bytes of the body; in kDiscard, of what is thrown away
-  std::size_t scanned_ = 0;    ///< bytes of the head that hold no end
-  Clock::time_point begun_;    ///< when the request, or its body, was first waited for
-  bool waiting_ = false;       ///< a request has come in part; begun_ counts
-  bool reading_ = false;       ///< a read is under way
-  bool awaits_room_ = false;   ///< for the socket to take more
+  std::size_t received_ = 0;  ///< bytes of the body; in kDiscard, of what is thrown away
+  std::size_t scanned_ = 0;   ///< bytes of the head that hold no end
+  Clock::time_point begun_;   ///< when the request, or its body, was first waited for
+  bool waiting_ = false;      ///< a request has come in part; begun_ counts
+  bool reading_ = false;      ///< a read is under way
+  bool awaits_room_ = false;  ///< for the socket to take more
 };
 
 }  // namespace penstock::http

@@ -44,8 +44,8 @@ std::string_view date_now() {
 }
 
 bool is_ours(std::string_view name) noexcept {
-  constexpr std::array<std::string_view, 6> kOurs{"content-length", "transfer-encoding", "connection",
-                                                  "keep-alive",     "date",              "content-type"};
+  constexpr std::array<std::string_view, 6> kOurs{"content-length", "transfer-encoding", "connection", "keep-alive",
+                                                  "date",           "content-type"};
   return std::any_of(kOurs.begin(), kOurs.end(),
                      [name](std::string_view ours) { return equals_ignoring_case(ours, name); });
 }
@@ -71,8 +71,8 @@ void append_status_line(std::string& out, int status, bool http10) {
     out += "HTTP/1.1 200 OK\r\n";
     return;
   }
-  const auto reason = boost::beast::http::obsolete_reason(
-      boost::beast::http::int_to_status(static_cast<unsigned>(status)));
+  const auto reason =
+      boost::beast::http::obsolete_reason(boost::beast::http::int_to_status(static_cast<unsigned>(status)));
   out += http10 ? "HTTP/1.0 " : "HTTP/1.1 ";
   append_number(out, status);
   out += ' ';
@@ -83,8 +83,7 @@ void append_status_line(std::string& out, int status, bool http10) {
 }  // namespace
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::optional<std::string_view> Request::header(std::string_view name) const noexcept {

@@ -59,8 +59,7 @@ class Body {
  public:
   Body() = default;
   Body(std::string text) : text_(std::move(text)) {}  // NOLINT(google-explicit-constructor): a string is a body
-  Body(std::shared_ptr<const void> owner, std::string_view bytes)
-      : owner_(std::move(owner)), shared_(bytes) {}
+  Body(std::shared_ptr<const void> owner, std::string_view bytes) : owner_(std::move(owner)), shared_(bytes) {}
 
   std::string_view bytes() const noexcept { return owner_ ? shared_ : std::string_view(text_); }
   bool is_shared() const noexcept { return owner_ != nullptr; }

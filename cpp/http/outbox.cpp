@@ -54,7 +54,7 @@ void Outbox::send_continue() {
 }
 
 void Outbox::send(std::uint64_t number, Response&& response) {
-  std::vector<Body> released;       // destroyed, as is the callback, after the lock is let go
+  std::vector<Body> released;  // destroyed, as is the callback, after the lock is let go
   std::function<void()> callback;
   const std::lock_guard lock(mutex_);
   if (gone_) return;
@@ -66,8 +66,7 @@ void Outbox::send(std::uint64_t number, Response&& response) {
   answer.head.clear();
   append_head(answer.head, response, {answer.terms.http10, answer.last});
   const bool bodiless = answer.terms.head_only || response.status == 204 || response.status == 304;
-  if (!bodiless)
-    answer.body = std::move(response.body);
+  if (!bodiless) answer.body = std::move(response.body);
   answer.ready = true;
   if (number == front_ && !writing_) flush(released);
 }

@@ -46,9 +46,9 @@ class Outbox : public RefCounted {
   /// What the timer needs to know.
   struct State {
     std::size_t unanswered = 0;
-    bool writing = false;    ///< the socket is full
-    bool finished = false;   ///< the last answer is out
-    Clock::time_point since; ///< when this began
+    bool writing = false;     ///< the socket is full
+    bool finished = false;    ///< the last answer is out
+    Clock::time_point since;  ///< when this began
   };
 
   Outbox(Gate& gate, const std::atomic<bool>& draining, int descriptor, std::size_t pipelined);
@@ -93,10 +93,10 @@ class Outbox : public RefCounted {
 
   std::mutex mutex_;  ///< guards all that follows
   int descriptor_;
-  std::vector<Slot> ring_;        ///< a power of two of them
-  std::uint64_t front_ = 0;       ///< number of the oldest answer that is not written
-  std::uint64_t back_ = 0;        ///< number of the next request
-  std::size_t written_ = 0;       ///< bytes of the oldest answer that are out
+  std::vector<Slot> ring_;   ///< a power of two of them
+  std::uint64_t front_ = 0;  ///< number of the oldest answer that is not written
+  std::uint64_t back_ = 0;   ///< number of the next request
+  std::size_t written_ = 0;  ///< bytes of the oldest answer that are out
   Clock::time_point since_;
   bool writing_ = false;
   bool finished_ = false;

@@ -99,8 +99,7 @@ class Server::Impl {
       if (&loop == loops_[0].get()) {
         loop.adopt(std::move(socket));
       } else {
-        asio::post(loop.context(),
-                   [&loop, moved = std::move(socket)]() mutable { loop.adopt(std::move(moved)); });
+        asio::post(loop.context(), [&loop, moved = std::move(socket)]() mutable { loop.adopt(std::move(moved)); });
       }
       accept();
     });

@@ -106,7 +106,7 @@ std::size_t Channel::running() const {
 
 const void* Channel::next_owner() const {
   const std::lock_guard lock(mutex_);
-  return inbox_.empty() ? nullptr : inbox_.front().completion();
+  return inbox_.empty() || !inbox_.front().awaited() ? nullptr : inbox_.front().completion();
 }
 
 }  // namespace penstock

@@ -54,15 +54,22 @@ void check_object(od::object object, std::size_t depth) {
 void check_value(od::value value, std::size_t depth) {
   if (depth > kMaxDepth) refuse("the JSON is nested more than " + std::to_string(kMaxDepth) + " deep");
   switch (value.type().value()) {
-    case od::json_type::object: return check_object(value.get_object().value(), depth);
+    case od::json_type::object:
+      return check_object(value.get_object().value(), depth);
     case od::json_type::array: {
       od::array elements = value.get_array().value();
       for (auto item : elements) check_value(item.value(), depth + 1);
       return;
     }
-    case od::json_type::string: static_cast<void>(value.get_string().value()); return;
-    case od::json_type::number: static_cast<void>(value.get_double().value()); return;
-    case od::json_type::boolean: static_cast<void>(value.get_bool().value()); return;
+    case od::json_type::string:
+      static_cast<void>(value.get_string().value());
+      return;
+    case od::json_type::number:
+      static_cast<void>(value.get_double().value());
+      return;
+    case od::json_type::boolean:
+      static_cast<void>(value.get_bool().value());
+      return;
     case od::json_type::null:
       if (!value.is_null()) refuse("invalid JSON");
       return;

@@ -53,8 +53,10 @@ bool read_element(od::value& value, T& element) {
   } else {
     using Wide = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
     simdjson::simdjson_result<Wide> read = [&value] {
-      if constexpr (std::is_signed_v<T>) return value.get_int64();
-      else return value.get_uint64();
+      if constexpr (std::is_signed_v<T>)
+        return value.get_int64();
+      else
+        return value.get_uint64();
     }();
     Wide number = 0;
     if (std::move(read).get(number) != simdjson::SUCCESS) return false;
@@ -132,8 +134,7 @@ std::size_t room_for(const Tensor& tensor, std::size_t most) {
 template <class T, class Put>
 void read_elements(od::array array, const Tensor& tensor, std::size_t room, Put put) {
   const std::size_t count = DataReader<T, Put>(tensor, room, put).read(array);
-  if (count != *count_of(tensor.shape))
-    refuse(std::to_string(count) + " values for shape " + text_of(tensor.shape));
+  if (count != *count_of(tensor.shape)) refuse(std::to_string(count) + " values for shape " + text_of(tensor.shape));
 }
 
 template <class T>
@@ -173,20 +174,33 @@ void read_data(od::value value, Tensor& tensor, std::size_t most) {
   if (value.type().value() != od::json_type::array) refuse("data must be an array");
   const od::array array = value.get_array().value();
   switch (tensor.type) {
-    case DataType::kBool: return read_numbers<bool>(array, tensor, most);
-    case DataType::kUint8: return read_numbers<std::uint8_t>(array, tensor, most);
-    case DataType::kUint16: return read_numbers<std::uint16_t>(array, tensor, most);
-    case DataType::kUint32: return read_numbers<std::uint32_t>(array, tensor, most);
-    case DataType::kUint64: return read_numbers<std::uint64_t>(array, tensor, most);
-    case DataType::kInt8: return read_numbers<std::int8_t>(array, tensor, most);
-    case DataType::kInt16: return read_numbers<std::int16_t>(array, tensor, most);
-    case DataType::kInt32: return read_numbers<std::int32_t>(array, tensor, most);
-    case DataType::kInt64: return read_numbers<std::int64_t>(array, tensor, most);
-    case DataType::kFp32: return read_numbers<float>(array, tensor, most);
-    case DataType::kFp64: return read_numbers<double>(array, tensor, most);
-    case DataType::kBytes: return read_strings(array, tensor, most);
+    case DataType::kBool:
+      return read_numbers<bool>(array, tensor, most);
+    case DataType::kUint8:
+      return read_numbers<std::uint8_t>(array, tensor, most);
+    case DataType::kUint16:
+      return read_numbers<std::uint16_t>(array, tensor, most);
+    case DataType::kUint32:
+      return read_numbers<std::uint32_t>(array, tensor, most);
+    case DataType::kUint64:
+      return read_numbers<std::uint64_t>(array, tensor, most);
+    case DataType::kInt8:
+      return read_numbers<std::int8_t>(array, tensor, most);
+    case DataType::kInt16:
+      return read_numbers<std::int16_t>(array, tensor, most);
+    case DataType::kInt32:
+      return read_numbers<std::int32_t>(array, tensor, most);
+    case DataType::kInt64:
+      return read_numbers<std::int64_t>(array, tensor, most);
+    case DataType::kFp32:
+      return read_numbers<float>(array, tensor, most);
+    case DataType::kFp64:
+      return read_numbers<double>(array, tensor, most);
+    case DataType::kBytes:
+      return read_strings(array, tensor, most);
     case DataType::kFp16:
-    case DataType::kBf16: refuse(std::string(name_of(tensor.type)) + " cannot be sent as JSON");
+    case DataType::kBf16:
+      refuse(std::string(name_of(tensor.type)) + " cannot be sent as JSON");
   }
 }
 

@@ -59,18 +59,30 @@ void append_strings(std::string& out, const Tensor& tensor) {
 
 void append_data(std::string& out, const Tensor& tensor) {
   switch (tensor.type) {
-    case DataType::kBool: return append_booleans(out, tensor);
-    case DataType::kUint8: return append_numbers<std::uint8_t>(out, tensor);
-    case DataType::kUint16: return append_numbers<std::uint16_t>(out, tensor);
-    case DataType::kUint32: return append_numbers<std::uint32_t>(out, tensor);
-    case DataType::kUint64: return append_numbers<std::uint64_t>(out, tensor);
-    case DataType::kInt8: return append_numbers<std::int8_t>(out, tensor);
-    case DataType::kInt16: return append_numbers<std::int16_t>(out, tensor);
-    case DataType::kInt32: return append_numbers<std::int32_t>(out, tensor);
-    case DataType::kInt64: return append_numbers<std::int64_t>(out, tensor);
-    case DataType::kFp32: return append_numbers<float>(out, tensor);
-    case DataType::kFp64: return append_numbers<double>(out, tensor);
-    case DataType::kBytes: return append_strings(out, tensor);
+    case DataType::kBool:
+      return append_booleans(out, tensor);
+    case DataType::kUint8:
+      return append_numbers<std::uint8_t>(out, tensor);
+    case DataType::kUint16:
+      return append_numbers<std::uint16_t>(out, tensor);
+    case DataType::kUint32:
+      return append_numbers<std::uint32_t>(out, tensor);
+    case DataType::kUint64:
+      return append_numbers<std::uint64_t>(out, tensor);
+    case DataType::kInt8:
+      return append_numbers<std::int8_t>(out, tensor);
+    case DataType::kInt16:
+      return append_numbers<std::int16_t>(out, tensor);
+    case DataType::kInt32:
+      return append_numbers<std::int32_t>(out, tensor);
+    case DataType::kInt64:
+      return append_numbers<std::int64_t>(out, tensor);
+    case DataType::kFp32:
+      return append_numbers<float>(out, tensor);
+    case DataType::kFp64:
+      return append_numbers<double>(out, tensor);
+    case DataType::kBytes:
+      return append_strings(out, tensor);
     case DataType::kFp16:
     case DataType::kBf16:
       throw EncodeError("output '" + tensor.name + "': " + std::string(name_of(tensor.type)) +

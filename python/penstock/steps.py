@@ -104,7 +104,7 @@ class BaseStep:
         return self
 
     def concurrency(self: Self, calls: int, *, order: str | None = None) -> Self:
-        """Let up to `calls` calls of this step run at once; with ``order="key"``, one at a time for each `event.key`."""
+        """Let up to `calls` calls of this step run at once; with ``order="key"``, one for each `event.key`."""
         if order not in (None, "key"):
             raise GraphError(f"step '{self.name}': order is 'key' or nothing, not {order!r}")
         self.options.concurrency = whole(self.name, "concurrency", calls)

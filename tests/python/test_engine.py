@@ -4,9 +4,8 @@ import asyncio
 import threading
 import time
 
-import pytest
-
 import penstock
+import pytest
 from penstock.errors import DeadlineExceeded, GraphError, StepError
 
 
@@ -244,16 +243,21 @@ def test_branches_get_bodies_of_their_own():
 
 
 def test_stats_count_each_step_of_a_fused_chain():
-    with run_flow(
-        lambda graph: graph.to("(event + 1)", name="a").to("storey.Filter", name="b", _fn="(event > 2)").to("(event)", name="c").respond()
-    ) as server:
+    def build(graph):
+        plus_one = graph.to("(event + 1)", name="a")
+        plus_one.to("storey.Filter", name="b", _fn="(event > 2)").to("(event)", name="c").respond()
+
+    with run_flow(build) as server:
         assert [server.test(body=number) for number in range(4)] == [None, None, 3, 4]
         stats = server.engine.stats()
     assert [stats[name]["events"] for name in "abc"] == [4, 4, 2]
     assert stats["b"]["dropped"] == 2
 
 
-@pytest.mark.parametrize("waits", ["server.test(body=1)", "server.engine.submit(penstock.Event(1)); server.wait_for_completion()"])
+WAITS = ["server.test(body=1)", "server.engine.submit(penstock.Event(1)); server.wait_for_completion()"]
+
+
+@pytest.mark.parametrize("waits", WAITS)
 def test_ctrl_c_ends_the_wait(run_python, waits):
     program = f"""
 import asyncio, os, penstock, signal

@@ -1,0 +1,170 @@
+"""
+penstock's compiled core.
+"""
+from __future__ import annotations
+import collections.abc
+import typing
+__all__: list[str] = ['Continuation', 'Core', 'Event', 'Plan', 'PlanBuilder', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+class Event:
+    """
+    What goes through a graph: a body, and what is known about it. Takes further attributes.
+    """
+    body: typing.Any
+    headers: typing.Any
+    key: typing.Any
+    offset: typing.Any
+    terminated: bool
+    time: typing.Any
+    trigger: typing.Any
+    def __copy__(self) -> Event:
+        ...
+    def __deepcopy__(self, arg0: dict) -> Event:
+        ...
+    def __getattr__(self, arg0: str) -> typing.Any:
+        ...
+    def __init__(self, body: typing.Any = None, *, content_type: typing.Any = None, headers: typing.Any = None, method: typing.Any = None, path: typing.Any = '/', event_id: typing.Any = None, key: typing.Any = None, trigger: typing.Any = None, offset: typing.Any = None, time: typing.Any = None) -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def __setattr__(self, arg0: str, arg1: typing.Any) -> None:
+        ...
+    @property
+    def content_type(self) -> str:
+        ...
+    @content_type.setter
+    def content_type(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def error(self) -> typing.Any:
+        """
+        The text of the failure that led here.
+        """
+    @error.setter
+    def error(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def id(self) -> str:
+        ...
+    @id.setter
+    def id(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def method(self) -> str:
+        ...
+    @method.setter
+    def method(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def origin_state(self) -> typing.Any:
+        """
+        The step that failed.
+        """
+    @origin_state.setter
+    def origin_state(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def path(self) -> str:
+        ...
+    @path.setter
+    def path(self, arg1: typing.Any) -> None:
+        ...
+class Plan:
+    """
+    A graph that has been checked and can be run, once.
+    """
+    @property
+    def steps(self) -> list[str]:
+        ...
+class PlanBuilder:
+    """
+    Collects the steps of a graph; durations are in seconds.
+    """
+    def __init__(self) -> None:
+        ...
+    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False) -> int:
+        """
+        Add a step; returns its number.
+        """
+    def compile(self) -> Plan:
+        """
+        Check it all. Raises ValueError with what is wrong.
+        """
+    def connect(self, source: typing.SupportsInt | typing.SupportsIndex, target: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        The order of calls numbers the outlets.
+        """
+    def entry(self, step: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Events enter here; with several, each gets one.
+        """
+    def frontend(self, step: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Protocol calls that are no inference go here.
+        """
+    def on_error(self, source: typing.SupportsInt | typing.SupportsIndex, handler: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+class Continuation:
+    """
+    How a coroutine's end is told to the core.
+    """
+    def reject(self, error: typing.Any) -> None:
+        ...
+    def resolve(self, result: typing.Any) -> None:
+        ...
+class Core:
+    """
+    One running graph.
+    """
+    def __init__(self, plan: Plan) -> None:
+        ...
+    def close(self) -> None:
+        ...
+    def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+        """
+        Take no more events and wait until all are settled; whether they are.
+        """
+    def lend(self, spawn: collections.abc.Callable) -> None:
+        """
+        Lend this thread until the core is closed; `spawn` starts one more.
+        """
+    def run(self, event: Event, timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> typing.Any:
+        """
+        The answer's body; None if nothing answers.
+        """
+    def stats(self) -> dict:
+        ...
+    def submit(self, event: Event) -> None:
+        """
+        Returns when the event is admitted.
+        """
+class Server:
+    """
+    The HTTP server of a core. Raises OSError if it cannot listen.
+    """
+    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0) -> None:
+        ...
+    def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+        """
+        Answer what has come, take no more; whether all was answered.
+        """
+    def set_ready(self, ready: bool) -> None:
+        ...
+    def start(self) -> None:
+        ...
+    def stop(self) -> None:
+        ...
+    @property
+    def port(self) -> int:
+        ...
+def forbid_waiting(reason: str) -> None:
+    """
+    From now on `Core.run` on this thread raises RuntimeError.
+    """
+def set_hooks(**kwargs) -> None:
+    """
+    What Python does for the core; see penstock.engine.
+    """
+def set_main_thread(ident: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    On the thread of this `threading.get_ident()`, waiting ends when a signal handler raises.
+    """
