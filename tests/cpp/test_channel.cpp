@@ -29,10 +29,10 @@ TEST_F(ChannelTest, GivesEventsInOrder) {
   ASSERT_TRUE(channel.claim({}));
   EXPECT_EQ(take(channel, 3), (std::vector{0, 1, 2}));
   EXPECT_FALSE(channel.claim({})) << "its concurrency is 1";
-  channel.end(3);
+  channel.end(3, 0);
   ASSERT_TRUE(channel.claim({}));
   EXPECT_EQ(take(channel, 16), (std::vector{3, 4}));
-  channel.end(2);
+  channel.end(2, 0);
   EXPECT_EQ(channel.pending(), 0u);
   EXPECT_EQ(channel.next_owner(), nullptr);
 }
@@ -49,7 +49,7 @@ TEST_F(ChannelTest, ClaimsNoMoreActivationsThanThereAreEventsOrPlaces) {
   EXPECT_EQ(channel.running(), 0u);
   EXPECT_EQ(take(channel).size(), 1u);
   EXPECT_EQ(channel.running(), 1u);
-  channel.end(1);
+  channel.end(1, 0);
   EXPECT_TRUE(channel.claim({}));
 }
 
@@ -64,10 +64,10 @@ TEST_F(ChannelTest, CapacityIsAHighWaterMark) {
   ASSERT_TRUE(channel.claim({}));
   take(channel, 1);
   EXPECT_TRUE(channel.full()) << "what is being handled counts";
-  EXPECT_FALSE(channel.end(1)) << "2 left: at the mark";
+  EXPECT_FALSE(channel.end(1, 0)) << "2 left: at the mark";
   ASSERT_TRUE(channel.claim({}));
   take(channel, 1);
-  EXPECT_TRUE(channel.end(1)) << "1 left: below the mark";
+  EXPECT_TRUE(channel.end(1, 0)) << "1 left: below the mark";
   EXPECT_FALSE(channel.full());
 }
 
@@ -112,11 +112,11 @@ TEST_F(ChannelTest, InAHurryNoBatchWaits) {
 
 TEST_F(ChannelTest, AnAdoptedActivationTakesAPlace) {
   Channel channel({.concurrency = 1, .capacity = 8});
-  channel.adopt();
+  channel.adopt(0);
   push(channel, 1);
   EXPECT_FALSE(channel.claim({}));
   EXPECT_EQ(channel.pending(), 2u);
-  channel.end(1);
+  channel.end(1, 0);
   EXPECT_TRUE(channel.claim({}));
 }
 
