@@ -197,8 +197,10 @@ bool BasicLane<Sync>::helps(const Turn& turn) const {
 /// A task that this caller waits for.
 template <class Sync>
 bool BasicLane<Sync>::take_own(Turn& turn, std::deque<Task>& from, Task& task) {
-  const auto found = std::find_if(from.begin(), from.end(),
-                                  [&](const Task& t) { return t.owner != nullptr && t.owner == turn.owner; });
+  const bool alone = workers_ + spawning_ == 0;  // else a bounded task is a worker's
+  const auto found = std::find_if(from.begin(), from.end(), [&](const Task& t) {
+    return t.owner != nullptr && t.owner == turn.owner && (alone || !t.bounded);
+  });
   if (found == from.end()) return false;
   task = *found;
   from.erase(found);
