@@ -297,9 +297,14 @@ TEST_F(LaneOnlyTest, AThreadThatStallsIsRelieved) {
 }
 
 TEST_F(LaneOnlyTest, AWorkerThatStallsWhileItAssistsIsRelievedToo) {
-  Signal stalled, release, again;
+  Signal begun, stalled, release, again;
   std::atomic<int> assists{0};
-  host.tasks = {[&] { gate.outside([&] { EXPECT_TRUE(release.wait()); }); },
+  host.tasks = {[&] {
+                  gate.outside([&] {
+                    begun.set();
+                    EXPECT_TRUE(release.wait());
+                  });
+                },
                 [&] {
                   gate.outside([&] {
                     stalled.set();
@@ -327,6 +332,7 @@ TEST_F(LaneOnlyTest, AWorkerThatStallsWhileItAssistsIsRelievedToo) {
     assisting = &turn;
     while (lane.work(turn) == Lane::Lent::kSpawn) lane.spawn_failed();
   };
+  ASSERT_TRUE(begun.wait());
   std::thread first(lend);
   while (!stalled.is_set()) lane.tick();
   std::thread second(lend);
