@@ -40,7 +40,7 @@ class Function {
       const py::object held = py::reinterpret_steal<py::object>(result);
       return set_at(body_of(event), result_, result);
     }
-    event.body = Payload(adopt(result));
+    replace_body(event, result);
     return true;
   }
 

@@ -8,7 +8,7 @@ namespace penstock {
 
 Emitter Pass::detach() {
   if (!activation) {
-    executor_.slots_[step_].channel.adopt(key_);
+    executor_.slots_[step_]->channel.adopt(key_);
     activation = std::make_shared<Activation>(executor_.shared_from_this(), step_, 1, key_);
   }
   return Emitter(std::move(activation));

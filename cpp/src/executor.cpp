@@ -49,7 +49,7 @@ std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gat
 Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
     : plan_(std::move(plan)), options_(std::move(options)), gate_(gate), lane_(*this, gate, options_.lane) {
   for (StepId id = 0; id < plan_->size(); ++id) {
-    Slot& slot = slots_.emplace_back((*plan_)[id]);
+    Slot& slot = *slots_.emplace_back(std::make_unique<Slot>((*plan_)[id]));
     slot.slow = (*plan_)[id].timeout > Duration::zero();
   }
   lane_.ticker = &timekeeper_parker_;
@@ -75,8 +75,8 @@ void Executor::run(std::uint32_t task) {
   running_.fetch_add(1);
   if (task == plan_->size()) {
     run_chores();
-  } else if (slots_[task].slow.load(std::memory_order_relaxed)) {
-    Slot& slot = slots_[task];
+  } else if (slots_[task]->slow.load(std::memory_order_relaxed)) {
+    Slot& slot = *slots_[task];
     const bool crowd = slot.computes.load(std::memory_order_relaxed);
     if (crowd) gate_.crowd(true);
     const TimePoint start = Clock::now();
@@ -95,7 +95,7 @@ void Executor::run(std::uint32_t task) {
 
 void Executor::run_step(StepId id) {
   const Plan::Entry& step = (*plan_)[id];
-  Slot& slot = slots_[id];
+  Slot& slot = *slots_[id];
   Batch batch;
   slot.channel.take(batch, step.concurrency == 1 && !slot.slow.load(std::memory_order_relaxed) ? kBurst : 1);
   const std::size_t taken = batch.size();
@@ -112,7 +112,7 @@ void Executor::run_step(StepId id) {
 
 void Executor::run_batch(StepId id, Batch& batch) {
   const Plan::Entry& step = (*plan_)[id];
-  Slot& slot = slots_[id];
+  Slot& slot = *slots_[id];
   const std::size_t taken = batch.size();
   Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken, batch.front().key()));
   std::erase_if(batch, [](const Event& event) { return event.cancelled(); });
@@ -137,7 +137,7 @@ void Executor::run_batch(StepId id, Batch& batch) {
 /// Runs an event through the step and, as far as they are fused, the steps after it.
 void Executor::run_line(StepId head, Event&& moved) {
   Event event = std::move(moved);
-  Slot& first = slots_[head];
+  Slot& first = *slots_[head];
   StepId id = head;
   const std::uint64_t nth = first.stats.events.get();
   const bool diagnosing = first.diagnose.load(std::memory_order_relaxed) > 0;
@@ -146,14 +146,14 @@ void Executor::run_line(StepId head, Event&& moved) {
   for (;;) {
     if (event.cancelled()) return;
     const Plan::Entry& step = (*plan_)[id];
-    count(slots_[id].stats.events, id);
+    count(slots_[id]->stats.events, id);
     Pass pass(*this, id, event.key());
     const TimePoint start = timed ? Clock::now() : TimePoint{};
     const Verdict verdict = apply(*step.transform, event, pass);
     if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
     const StepId next = step.fused_next;
-    if (verdict != Verdict::kEmit || next == kNoStep || slots_[next].channel.pending() != 0 ||
-        slots_[next].slow.load(std::memory_order_relaxed)) {
+    if (verdict != Verdict::kEmit || next == kNoStep || slots_[next]->channel.pending() != 0 ||
+        slots_[next]->slow.load(std::memory_order_relaxed)) {
       return conclude(id, std::move(event), verdict, pass);
     }
     try {
@@ -177,12 +177,12 @@ void Executor::run_timed(StepId id, Event&& event) {
   activation->timer = at_time(Clock::now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
     if (const auto late = weak.lock()) add_chore([this, late] { expire(late); });
   });
-  slots_[id].stats.events.add_shared();
+  slots_[id]->stats.events.add_shared();
   Pass pass(*this, id, activation->key);
   pass.activation = activation;
   const TimePoint start = Clock::now();
   const Verdict verdict = apply(*step.transform, copy, pass);
-  slots_[id].stats.time.add(Clock::now() - start);
+  slots_[id]->stats.time.add(Clock::now() - start);
   if (verdict != Verdict::kTaken && activation->claim(copy)) conclude(id, std::move(copy), verdict, pass);
 }
 
@@ -203,7 +203,7 @@ void Executor::conclude(StepId id, Event&& event, Verdict verdict, Pass& pass) {
 
 /// Keeps the histogram, and sends steps that are slow again and again to the workers. True if it was slow.
 bool Executor::note_time(StepId id, Duration taken) {
-  Slot& slot = slots_[id];
+  Slot& slot = *slots_[id];
   slot.stats.time.add(taken);
   const int score = slot.score.load(std::memory_order_relaxed);
   if (taken > options_.lane.stall) {
@@ -220,7 +220,7 @@ bool Executor::note_time(StepId id, Duration taken) {
 
 void Executor::stalled(std::uint32_t task) {
   if (task >= plan_->size()) return;
-  slots_[task].diagnose.store(kDiagnosed, std::memory_order_relaxed);
+  slots_[task]->diagnose.store(kDiagnosed, std::memory_order_relaxed);
 }
 
 // ---- moving events
@@ -259,7 +259,7 @@ void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy
 void Executor::deliver(StepId to, Event&& event) {
   if (event.in_gather() && (*plan_)[to].merges) return event.come_back();
   const bool delayed = (*plan_)[to].batch_delay > Duration::zero();
-  if (!slots_[to].channel.push(std::move(event), delayed ? Clock::now() : TimePoint{}))
+  if (!slots_[to]->channel.push(std::move(event), delayed ? Clock::now() : TimePoint{}))
     return refuse(to, std::move(event));
   schedule(to);
 }
@@ -267,7 +267,7 @@ void Executor::deliver(StepId to, Event&& event) {
 void Executor::fail(StepId at, Event&& event, Failure&& failure) {
   const Plan::Entry& step = (*plan_)[at];
   if (failure.step.empty()) failure.step = step.name;
-  slots_[at].stats.failed.add_shared();
+  slots_[at]->stats.failed.add_shared();
   if (step.error_handler != kNoStep) {
     Envelope& envelope = event.own_envelope();
     envelope.error = failure.text();
@@ -290,7 +290,7 @@ void Executor::refuse(StepId at, Event&& event) {
 }
 
 void Executor::drop(StepId at, Event&& event) {
-  slots_[at].stats.dropped.add_shared();
+  slots_[at]->stats.dropped.add_shared();
   event.filter();
 }
 
@@ -308,7 +308,7 @@ void Executor::count(Counter& counter, StepId id) {
 /// Makes tasks of what the step can start now. Called after anything that may have made it ready: a
 /// push, the end of an activation, an outlet that has room again, a timer.
 void Executor::schedule(StepId id) {
-  Slot& slot = slots_[id];
+  Slot& slot = *slots_[id];
   const bool delayed = (*plan_)[id].batch_delay > Duration::zero();
   const bool bounded = (*plan_)[id].timeout > Duration::zero();
   while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
@@ -318,7 +318,7 @@ void Executor::schedule(StepId id) {
 
 bool Executor::outlets_free(StepId id) {
   for (const StepId outlet : plan_->outlets(id)) {
-    Slot& slot = slots_[outlet];
+    Slot& slot = *slots_[outlet];
     if (outlet == id || !slot.channel.full()) continue;
     slot.wanted.store(true);
     if (slot.channel.full()) return false;  // looked at again, as it may have drained before `wanted` was seen
@@ -327,16 +327,16 @@ bool Executor::outlets_free(StepId id) {
 }
 
 void Executor::arm_due(StepId id) {
-  const auto due = slots_[id].channel.due();
-  if (!due || slots_[id].due_armed.exchange(true)) return;
+  const auto due = slots_[id]->channel.due();
+  if (!due || slots_[id]->due_armed.exchange(true)) return;
   at_time(*due, [this, id] {
-    slots_[id].due_armed.store(false);
+    slots_[id]->due_armed.store(false);
     schedule(id);
   });
 }
 
 void Executor::end(StepId id, std::size_t events, std::uint64_t key) {
-  Slot& slot = slots_[id];
+  Slot& slot = *slots_[id];
   const bool below = slot.channel.end(events, key);
   if (below && slot.wanted.exchange(false))
     for (const StepId inlet : plan_->inlets(id)) schedule(inlet);

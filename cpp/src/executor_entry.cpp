@@ -137,7 +137,7 @@ bool Executor::settle(Duration timeout, bool interruptible) {
   refusing_ = true;
   wake_waiting();
   for (StepId id = 0; id < plan_->size(); ++id) {
-    slots_[id].channel.hurry();
+    slots_[id]->channel.hurry();
     schedule(id);
   }
   Lane::Turn turn(Lane::Role::kCaller);
@@ -175,7 +175,7 @@ void Executor::close() {
   wake_waiting();
   // All are closed before the first event ends, as that may send others on.
   std::vector<std::deque<Event>> queued;
-  for (Slot& slot : slots_) queued.push_back(slot.channel.close());
+  for (const auto& slot : slots_) queued.push_back(slot->channel.close());
   for (StepId id = 0; id < queued.size(); ++id)
     for (Event& event : queued[id]) refuse(id, std::move(event));
   lane_.close();
@@ -185,7 +185,7 @@ void Executor::close() {
 
 /// Coroutines may still be on their way: then the steps end with the plan.
 void Executor::close_steps() {
-  if (std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.channel.running() > 0; })) return;
+  if (std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->channel.running() > 0; })) return;
   if (closing_.exchange(false)) plan_->close();
 }
 

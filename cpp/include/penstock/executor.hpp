@@ -102,9 +102,9 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void close();
 
   [[nodiscard]] const Plan& plan() const noexcept { return *plan_; }
-  [[nodiscard]] const StepStats& stats(StepId step) const { return slots_[step].stats; }
-  [[nodiscard]] std::size_t waiting(StepId step) const { return slots_[step].channel.waiting(); }
-  [[nodiscard]] bool slow(StepId step) const { return slots_[step].slow.load(std::memory_order_relaxed); }
+  [[nodiscard]] const StepStats& stats(StepId step) const { return slots_[step]->stats; }
+  [[nodiscard]] std::size_t waiting(StepId step) const { return slots_[step]->channel.waiting(); }
+  [[nodiscard]] bool slow(StepId step) const { return slots_[step]->slow.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t in_flight() const noexcept { return events_.load(); }
   [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
   /// The calling thread has a place here, so that `flush` is called on it soon.
@@ -187,7 +187,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   const Options options_;
   Gate& gate_;
   Lane lane_;
-  std::deque<Slot> slots_;
+  std::vector<std::unique_ptr<Slot>> slots_;
   Timers timers_;
   Parker timekeeper_parker_;
   std::atomic<TimePoint> asleep_until_{TimePoint{}};

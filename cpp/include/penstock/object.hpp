@@ -34,6 +34,8 @@ class Object {
   }
 
   [[nodiscard]] void* get() const noexcept { return object_; }
+  /// Takes over one reference to `object` of the same host, and gives the one held up to the caller.
+  [[nodiscard]] void* exchange(void* object) noexcept { return std::exchange(object_, object); }
   /// Gives the reference up to the caller.
   [[nodiscard]] void* detach() noexcept { return std::exchange(object_, nullptr); }
   [[nodiscard]] Object clone() const {
