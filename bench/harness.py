@@ -58,7 +58,7 @@ class Row:
         """Whether the target is reached, or by how much it is not."""
         if self.target is None:
             return ""
-        missed = self.target / self.value - 1 if self.at_least else self.value / self.target - 1
+        missed = 1 - self.value / self.target if self.at_least else self.value / self.target - 1
         return "reached" if missed <= 0 else f"missed by {missed:.0%}"
 
 
