@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 HOPS = 20
 STEPS = 5
 ROUNDS = 9
+CALLS = 10_000  # of the chains, a round
 FIRST_ANSWER = """
 fn = penstock.new_function("first")
 fn.set_topology("flow").to(lambda body: body, name="step").respond()
@@ -62,11 +63,11 @@ def hop():
 
         def run(server):
             core, event = server.engine.core, events[server]
-            return lambda: per_call(lambda: core.run(event), 2000)
+            return lambda: per_call(lambda: core.run(event), CALLS)
 
         for server in (long, short):
             server.test(body=0)
-        rounds = in_turn(ROUNDS, long=run(long), short=run(short), bare=lambda: per_call(bare(HOPS), 2000))
+        rounds = in_turn(ROUNDS, long=run(long), short=run(short), bare=lambda: per_call(bare(HOPS), CALLS))
     hops = [(a - b) / (HOPS - 1) for a, b in zip(rounds["long"], rounds["short"], strict=True)]
     loops = [whole / HOPS for whole in rounds["bare"]]
     note = f"{statistics.median(hops) * 1e9:.0f} ns, and {statistics.median(loops) * 1e9:.0f} ns in the loop"
