@@ -8,7 +8,7 @@ namespace {
 class ChannelTest : public CoreTest {
  protected:
   void push(Channel& channel, int value, TimePoint at = {}) {
-    EXPECT_TRUE(channel.push(Event(number(value), {}, told, false), at));
+    EXPECT_TRUE(channel.push(Event(number(value), {}, told, true), at));
   }
   std::vector<int> take(Channel& channel, std::size_t burst = 1) {
     Batch batch;
