@@ -34,12 +34,20 @@ def main() -> None:
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
+@click.option("--grpc-port", default=None, type=click.IntRange(0, 65535), help="Not offered by this version.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; this version runs one."
+)
 @click.option("--function", "current_function", default=None, help="Run this child function alone.")
-def serve(target: str, host: str, port: int, current_function: str | None) -> None:
+def serve(  # noqa: PLR0917  # an argument an option
+    target: str, host: str, port: int, grpc_port: int | None, workers: int, current_function: str | None
+) -> None:
     """Load a target and serve it."""
     try:
         function, module = load_target(target)
-        function.serve(host, port, namespace=module, current_function=current_function)
+        function.serve(
+            host, port, grpc_port=grpc_port, workers=workers, namespace=module, current_function=current_function
+        )
     except TargetError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
     except PenstockError as error:

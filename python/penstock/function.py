@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from penstock.errors import GraphError, PortInUse
+from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUse
 from penstock.graph import RootFlowStep
 from penstock.resolve import nearest
 from penstock.spec import Target
@@ -209,6 +209,8 @@ class ServingFunction:
         self,
         host: str = "127.0.0.1",
         port: int = 8080,
+        grpc_port: int | None = None,
+        workers: int = 1,
         *,
         namespace: Any = None,
         current_function: str | None = None,
@@ -219,6 +221,10 @@ class ServingFunction:
         ----------
         host, port
             Where to listen; port 0 takes a free one.
+        grpc_port : int, optional
+            Not offered by this version: anything but None is refused.
+        workers : int
+            Processes; this version runs one, and refuses more.
         namespace : module, dict, or a list of them, optional
             Where class and handler names are looked up, before the caller's module.
         current_function : str, optional
@@ -230,7 +236,13 @@ class ServingFunction:
             The graph is wrong.
         PortInUse
             Another process listens there.
+        MLRunNotImplementedServerError
+            gRPC, or more than one process, was asked for.
         """
+        if grpc_port is not None:
+            raise MLRunNotImplementedServerError("this version of penstock serves HTTP only; leave grpc_port out")
+        if workers != 1:
+            raise MLRunNotImplementedServerError(f"this version of penstock serves with one process, not {workers}")
         check_port(host, port)
         server = self._server(current_function, is_mock=False, verbose=None)
         server.init_states(None, [namespace, _globals(sys._getframe(1))])
