@@ -133,7 +133,8 @@ TEST_F(HttpTest, TheClientDecidesWhetherTheConnectionStays) {
   EXPECT_TRUE(old.ended());
   auto kept = connect();
   for (int i = 0; i < 2; ++i)
-    EXPECT_NE(kept.ask("GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").head.find("keep-alive"), std::string::npos);
+    EXPECT_NE(kept.ask("GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").head.find("keep-alive"),
+              std::string::npos);
 }
 
 TEST_F(HttpTest, ARequestNobodyAnswersGetsAnError) {

@@ -54,11 +54,11 @@ std::vector<T> decoded(const std::string& type, const std::string& shape, const 
 }
 
 TEST(DecodeTest, AWholeRequestIsRead) {
-  const InferRequest read = decode(
-      R"({"id":"a\"\u00e9\ud83d\ude00","parameters":{"k":[1,{"b":"}"}], "t":true} ,"inputs":[)"
-      R"({"name":"x","shape":[2,2],"datatype":"FP32","parameters":{"p":1},"data":[1,2.5,-3e2,0.1]},)"
-      R"({"name":"y","shape":[1],"datatype":"INT64","data":[9223372036854775807]}],)"
-      R"("outputs":[{"name":"o","parameters":{"binary_data":false}},{"name":"p"}],"other":{"a":[null]}})");
+  const InferRequest read =
+      decode(R"({"id":"a\"\u00e9\ud83d\ude00","parameters":{"k":[1,{"b":"}"}], "t":true} ,"inputs":[)"
+             R"({"name":"x","shape":[2,2],"datatype":"FP32","parameters":{"p":1},"data":[1,2.5,-3e2,0.1]},)"
+             R"({"name":"y","shape":[1],"datatype":"INT64","data":[9223372036854775807]}],)"
+             R"("outputs":[{"name":"o","parameters":{"binary_data":false}},{"name":"p"}],"other":{"a":[null]}})");
   EXPECT_EQ(read.id, "a\"\xc3\xa9\xf0\x9f\x98\x80");
   EXPECT_EQ(read.parameters, R"({"k":[1,{"b":"}"}], "t":true})");
   EXPECT_EQ(read.outputs, (std::vector<std::string>{"o", "p"}));
@@ -71,9 +71,9 @@ TEST(DecodeTest, AWholeRequestIsRead) {
 }
 
 TEST(DecodeTest, KeysMayComeInAnyOrder) {
-  const InferRequest read = decode(
-      R"({"inputs":[{"data":[[1,2],[3,4]],"datatype":"INT32","parameters":{},"name":"x","shape":[2,2]},)"
-      R"({"datatype":"BOOL","d\u0061ta":[true],"shape":[1],"name":"y"}],"id":"after"})");
+  const InferRequest read =
+      decode(R"({"inputs":[{"data":[[1,2],[3,4]],"datatype":"INT32","parameters":{},"name":"x","shape":[2,2]},)"
+             R"({"datatype":"BOOL","d\u0061ta":[true],"shape":[1],"name":"y"}],"id":"after"})");
   EXPECT_EQ(values<std::int32_t>(read.inputs.at(0)), (std::vector<std::int32_t>{1, 2, 3, 4}));
   EXPECT_EQ(values<std::uint8_t>(read.inputs.at(1)), std::vector<std::uint8_t>{1});
   EXPECT_EQ(read.id, "after");
@@ -97,15 +97,34 @@ TEST(DecodeTest, EveryIntegerTypeHoldsItsRangeAndNoMore) {
   EXPECT_EQ(decoded<std::int8_t>("INT8", "[2]", "[-128,127]"), (std::vector<std::int8_t>{-128, 127}));
   EXPECT_EQ(decoded<std::uint64_t>("UINT64", "[1]", "[18446744073709551615]"),
             std::vector<std::uint64_t>{18446744073709551615U});
-  for (const auto& [type, value] : std::vector<std::pair<std::string, std::string>>{
-           {"INT8", "128"}, {"INT8", "-129"}, {"INT8", "300"}, {"UINT8", "256"}, {"UINT8", "-1"}, {"INT16", "32768"},
-           {"UINT16", "65536"}, {"INT32", "2147483648"}, {"UINT32", "4294967296"}, {"UINT32", "-1"},
-           {"INT64", "9223372036854775808"}, {"UINT64", "18446744073709551616"}, {"UINT64", "-1"},
-           {"INT32", "1.5"}, {"INT32", "1.0"}, {"INT32", "1e2"}, {"INT32", "true"}, {"INT32", "null"},
-           {"INT32", "\"1\""}, {"FP32", "1e39"}, {"FP32", "\"1\""}, {"FP32", "true"}, {"BOOL", "1"},
-           {"BOOL", "null"}, {"BYTES", "1"}, {"BYTES", "null"}})
-    EXPECT_EQ(refusal(one(type, "[1]", "[" + value + "]")),
-              "input 'x': element 0 of data is not a valid " + type) << value;
+  for (const auto& [type, value] : std::vector<std::pair<std::string, std::string>>{{"INT8", "128"},
+                                                                                    {"INT8", "-129"},
+                                                                                    {"INT8", "300"},
+                                                                                    {"UINT8", "256"},
+                                                                                    {"UINT8", "-1"},
+                                                                                    {"INT16", "32768"},
+                                                                                    {"UINT16", "65536"},
+                                                                                    {"INT32", "2147483648"},
+                                                                                    {"UINT32", "4294967296"},
+                                                                                    {"UINT32", "-1"},
+                                                                                    {"INT64", "9223372036854775808"},
+                                                                                    {"UINT64", "18446744073709551616"},
+                                                                                    {"UINT64", "-1"},
+                                                                                    {"INT32", "1.5"},
+                                                                                    {"INT32", "1.0"},
+                                                                                    {"INT32", "1e2"},
+                                                                                    {"INT32", "true"},
+                                                                                    {"INT32", "null"},
+                                                                                    {"INT32", "\"1\""},
+                                                                                    {"FP32", "1e39"},
+                                                                                    {"FP32", "\"1\""},
+                                                                                    {"FP32", "true"},
+                                                                                    {"BOOL", "1"},
+                                                                                    {"BOOL", "null"},
+                                                                                    {"BYTES", "1"},
+                                                                                    {"BYTES", "null"}})
+    EXPECT_EQ(refusal(one(type, "[1]", "[" + value + "]")), "input 'x': element 0 of data is not a valid " + type)
+        << value;
 }
 
 TEST(DecodeTest, NullIsNotANumberForFloatsOnly) {
@@ -189,14 +208,29 @@ TEST(DecodeTest, DepthIsBounded) {
 
 TEST(DecodeTest, WhatIsNoJsonIsRefused) {
   const std::string good = one("FP32", "[1]", "[1]");
-  for (const std::string& bad :
-       {good + "x", good + " {}", good + "]", good.substr(0, good.size() - 1), one("FP32", "[1]", "[NaN]"),
-        one("FP32", "[1]", "[Infinity]"), one("FP32", "[2]", "[1,]"), one("FP32", "[2]", "[1 2]"),
-        one("FP32", "[1]", "[01]"), one("FP32", "[1]", "[1.]"), one("FP32", "[1]", "[.5]"), one("FP32", "[1]", "[1e400]"),
-        one("BYTES", "[1]", "[\"\xff\"]"), one("BYTES", "[1]", R"(["\ud800"])"), one("BYTES", "[1]", R"(["\q"])"),
-        one("BYTES", "[1]", "[\"\n\"]"), request(input("FP32", "[1]", "[1]"), R"(,"x":[1,,2])"),
-        request(input("FP32", "[1]", "[1]"), R"(,"x":nul)"), request(input("FP32", "[1]", "[1]"), R"(,"x":1.2.3)"),
-        request(input("FP32", "[1]", "[1]"), R"(,"x" 1)"), std::string("{"), std::string("{]"), std::string()})
+  for (const std::string& bad : {good + "x",
+                                 good + " {}",
+                                 good + "]",
+                                 good.substr(0, good.size() - 1),
+                                 one("FP32", "[1]", "[NaN]"),
+                                 one("FP32", "[1]", "[Infinity]"),
+                                 one("FP32", "[2]", "[1,]"),
+                                 one("FP32", "[2]", "[1 2]"),
+                                 one("FP32", "[1]", "[01]"),
+                                 one("FP32", "[1]", "[1.]"),
+                                 one("FP32", "[1]", "[.5]"),
+                                 one("FP32", "[1]", "[1e400]"),
+                                 one("BYTES", "[1]", "[\"\xff\"]"),
+                                 one("BYTES", "[1]", R"(["\ud800"])"),
+                                 one("BYTES", "[1]", R"(["\q"])"),
+                                 one("BYTES", "[1]", "[\"\n\"]"),
+                                 request(input("FP32", "[1]", "[1]"), R"(,"x":[1,,2])"),
+                                 request(input("FP32", "[1]", "[1]"), R"(,"x":nul)"),
+                                 request(input("FP32", "[1]", "[1]"), R"(,"x":1.2.3)"),
+                                 request(input("FP32", "[1]", "[1]"), R"(,"x" 1)"),
+                                 std::string("{"),
+                                 std::string("{]"),
+                                 std::string()})
     EXPECT_NE(refusal(bad), "") << bad;
 }
 
@@ -204,8 +238,8 @@ TEST(DecodeTest, OtherBodiesAreLeftAlone) {
   for (std::string text :
        {R"({"inputs":[[1,2],[3,4]]})", R"({"inputs":[1,2]})", R"({"inputs":[]})", R"({"inputs":5})", R"({"a":1})", "{}",
         "[1]", "5", R"({"inputs":[{"name":"x","shape":[1]}]})", R"({"inputs":[{"sepal":1.0}],"id":"a"})",
-        R"({"inputs":[{"name":"x","shape":[1],"datatype":"what","data":[1]},[1]]})",
-        R"({"id":7,"inputs":[[1]]})", R"({"inputs":[[1]],"inputs":[[2]]})"}) {
+        R"({"inputs":[{"name":"x","shape":[1],"datatype":"what","data":[1]},[1]]})", R"({"id":7,"inputs":[[1]]})",
+        R"({"inputs":[[1]],"inputs":[[2]]})"}) {
     const std::string before = text;
     EXPECT_FALSE(decode_infer_request(text).has_value()) << text;
     EXPECT_EQ(text, before);
@@ -268,7 +302,8 @@ TEST(EncodeTest, EveryTypeIsWritten) {
 
 TEST(EncodeTest, WhatIsNotFiniteIsNull) {
   const double infinity = std::numeric_limits<double>::infinity();
-  EXPECT_EQ(encoded(tensor<double>("x", DataType::kFp64, {std::nan(""), infinity, -infinity, 1})), "[null,null,null,1]");
+  EXPECT_EQ(encoded(tensor<double>("x", DataType::kFp64, {std::nan(""), infinity, -infinity, 1})),
+            "[null,null,null,1]");
 }
 
 TEST(EncodeTest, WhatJsonCannotHoldIsAnError) {
