@@ -12,6 +12,12 @@ void Completion::cancel() {
   for (const auto& action : actions) action();
 }
 
+void Completion::cancel(Answer&& answer) {
+  const bool first = !answered_.exchange(true, std::memory_order_acq_rel);
+  cancel();
+  if (first) on_answer(std::move(answer));
+}
+
 void Completion::on_cancel(std::function<void()> action) {
   {
     const std::lock_guard lock(mutex_);

@@ -39,9 +39,7 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   root->executor_ = shared_from_this();
   if (root->deadline) {
     root->timer = at_time(*root->deadline, [root] {
-      // Answered first: an event that ends because it is cancelled would answer with nothing.
-      root->answer(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});
-      root->cancel();
+      root->cancel(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});
     });
   }
   Event event(std::move(body), std::move(envelope), Ref<Completion>(root), true);

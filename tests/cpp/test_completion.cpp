@@ -55,6 +55,19 @@ TEST_F(CompletionTest, CancellingIsSeenByAll) {
   EXPECT_FALSE(told->answered());
 }
 
+TEST_F(CompletionTest, WhatEndsBecauseItIsCancelledDoesNotAnswerFirst) {
+  told->join(true);
+  told->on_cancel([&] {
+    EXPECT_EQ(told->answers, 0);
+    told->leave(true);  // with nothing
+  });
+  told->cancel({Failure{"", 504, "Timeout", "late", {}}, std::nullopt});
+  EXPECT_TRUE(told->cancelled());
+  EXPECT_EQ(told->answers, 1);
+  ASSERT_TRUE(told->answer_given.failure);
+  EXPECT_EQ(told->answer_given.failure->status, 504);
+}
+
 TEST_F(CompletionTest, ThreadsThatEndTogetherAnswerAndSettleOnce) {
   constexpr int kThreads = 4;
   for (int round = 0; round < 200; ++round) {

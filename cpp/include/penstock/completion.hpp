@@ -60,6 +60,9 @@ class Completion : public RefCounted {
 
   /// Nobody wants the answer any more: what is still queued is not started.
   void cancel();
+  /// The same, with an answer: an event that ends because of it does not answer with nothing before,
+  /// and whoever hears the answer can be sure that what is queued is not started.
+  void cancel(Answer&& answer);
   /// Has `action` called once if the completion is cancelled; at once, here, if it is already. It must
   /// not block, and is dropped with the completion.
   void on_cancel(std::function<void()> action);

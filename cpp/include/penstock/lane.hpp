@@ -127,7 +127,7 @@ class BasicLane {
  private:
   using Lock = typename Sync::Lock;
 
-  bool take_quick(Task& task);
+  static bool take_front(std::deque<Task>& from, Task& task);
   bool take_own(Turn& turn, std::deque<Task>& from, Task& task);
   [[nodiscard]] bool helps(const Turn& turn) const;
   void run(Turn& turn, Task task, bool slow, Lock& lock);

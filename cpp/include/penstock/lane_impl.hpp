@@ -46,9 +46,9 @@ bool BasicLane<Sync>::wait(Turn& turn, Done done) {
   bool interrupted = false;
   while (!done() && !interrupted) {
     Task task;
-    if (take_own(turn, quick_, task) || (helps(turn) && take_quick(task))) {
+    if (take_own(turn, quick_, task) || (helps(turn) && take_front(quick_, task))) {
       run(turn, task, false, lock);
-    } else if (take_own(turn, slow_, task)) {
+    } else if (take_own(turn, slow_, task) || (workers_ == 0 && helps(turn) && take_front(slow_, task))) {
       run(turn, task, true, lock);
     } else {
       stand_down(turn);
@@ -179,10 +179,10 @@ std::size_t BasicLane<Sync>::workers() const {
 }
 
 template <class Sync>
-bool BasicLane<Sync>::take_quick(Task& task) {
-  if (quick_.empty()) return false;
-  task = quick_.front();
-  quick_.pop_front();
+bool BasicLane<Sync>::take_front(std::deque<Task>& from, Task& task) {
+  if (from.empty()) return false;
+  task = from.front();
+  from.pop_front();
   return true;
 }
 
@@ -194,7 +194,7 @@ bool BasicLane<Sync>::helps(const Turn& turn) const {
   return turn.outer == nullptr && (turn.idle || workers_ == 0);
 }
 
-/// A task that this caller waits for.
+/// A task that this caller waits for; a guess, as a step's task takes whatever event is then first.
 template <class Sync>
 bool BasicLane<Sync>::take_own(Turn& turn, std::deque<Task>& from, Task& task) {
   const bool alone = workers_ + spawning_ == 0;  // else a bounded task is a worker's
@@ -250,7 +250,7 @@ bool BasicLane<Sync>::drain_quick(Turn& turn, Lock& lock) {
   Time slice_start = Sync::now();
   Task task;
   bool more = false;
-  while (take_quick(task)) {
+  while (take_front(quick_, task)) {
     run(turn, task, false, lock);
     if (!turn.active && active_ >= options_.active) break;  // relieved, and another is at it
     if (Sync::now() - slice_start < options_.slice) continue;
@@ -326,11 +326,13 @@ void BasicLane<Sync>::wake_helper() {
   ++active_;
 }
 
-/// Wakes as many idle workers as there are slow tasks that nobody comes for.
+/// Wakes as many idle workers as there are slow tasks that nobody comes for; without workers, callers.
 template <class Sync>
 void BasicLane<Sync>::wake_workers() {
   while (waking_ < slow_.size() + assists_.size()) {
     Turn* worker = unpark(idle_workers_, [](const Turn&) { return true; });
+    if (worker == nullptr && workers_ == 0 && waking_ < slow_.size())
+      worker = unpark(waiting_callers_, [this](const Turn& turn) { return helps(turn); });
     if (worker == nullptr) return;
     worker->called = true;
     ++waking_;
