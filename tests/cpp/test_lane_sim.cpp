@@ -39,8 +39,7 @@ struct Request {
 
 class Simulation : public LaneHost {
  public:
-  explicit Simulation(std::uint64_t seed)
-      : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0) {
+  explicit Simulation(std::uint64_t seed) : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0) {
     lane.ticker = &ticker_;
   }
 
