@@ -50,7 +50,24 @@ void Loop::run() {
 }
 
 bool Loop::assist(milliseconds at_most) {
-  const auto until = std::chrono::steady_clock::now() + at_most;
+  {
+    const std::lock_guard lock(assisting_);
+    if (stopped_) return false;
+    ++assistants_;
+  }
+  const bool assisted = assist_until(std::chrono::steady_clock::now() + at_most);
+  // Notified under the mutex: the server may go as soon as the last assistant has left.
+  const std::lock_guard lock(assisting_);
+  if (--assistants_ == 0) assistant_left_.notify_all();
+  return assisted;
+}
+
+void Loop::await_assistants() {
+  std::unique_lock lock(assisting_);
+  assistant_left_.wait(lock, [this] { return assistants_ == 0; });
+}
+
+bool Loop::assist_until(std::chrono::steady_clock::time_point until) {
   bool assisted = false;
   for (;;) {
     std::unique_lock polling(polling_, std::try_to_lock);
@@ -70,10 +87,17 @@ bool Loop::assist(milliseconds at_most) {
 }
 
 void Loop::wake() {
-  asio::post(context_, [] {});
+  if (woken_.exchange(true)) return;
+  asio::post(context_, [this] { woken_.store(false); });
 }
 
-void Loop::stop() { context_.stop(); }
+void Loop::stop() {
+  {
+    const std::lock_guard lock(assisting_);
+    stopped_ = true;
+  }
+  context_.stop();
+}
 
 void Loop::adopt(Socket&& socket) {
   const std::size_t limit = shared_.limits.connections;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <functional>
 #include <mutex>
@@ -41,11 +42,13 @@ class Loop {
 
   /// Polls and works until `stop`. One thread.
   void run();
-  /// Any thread but the owner: see Server::assist.
+  /// Any thread but the owner: see Server::assist. Does nothing once the loop is stopped.
   bool assist(std::chrono::milliseconds at_most);
   /// Makes the owner work once more. Any thread.
   void wake();
   void stop();  ///< any thread
+  /// Waits until no other thread assists; after `stop`, none does ever again.
+  void await_assistants();
 
   /// The following belong to whoever polls, or to anybody while nobody runs the loop.
   void adopt(Socket&& socket);
@@ -59,6 +62,7 @@ class Loop {
   boost::asio::io_context& context() noexcept { return context_; }
 
  private:
+  bool assist_until(std::chrono::steady_clock::time_point until);
   void await_tick();
   void tick();
 
@@ -71,6 +75,11 @@ class Loop {
   std::function<void()> on_tick_;
   std::mutex polling_;
   std::atomic<bool> owner_wants_back_{false};
+  std::atomic<bool> woken_{false};  ///< a wake has been posted and not seen yet
+  std::mutex assisting_;            ///< a leaf; guards the next three
+  std::condition_variable assistant_left_;
+  std::size_t assistants_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace penstock::http

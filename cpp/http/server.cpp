@@ -74,11 +74,13 @@ class Server::Impl {
     for (const auto& loop : loops_) loop->stop();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
+    for (const auto& loop : loops_) loop->await_assistants();
     close_acceptor();
     for (const auto& loop : loops_) loop->close_all();
   }
 
   std::size_t loops() const noexcept { return loops_.size(); }
+  std::size_t connections() const noexcept { return shared_.connections.load(); }
   Loop& loop(std::size_t index) { return *loops_.at(index); }
 
  private:
@@ -127,6 +129,7 @@ void Server::stop_accepting() { impl_->stop_accepting(); }
 bool Server::drain(std::chrono::milliseconds at_most) { return impl_->drain(at_most); }
 void Server::stop() { impl_->stop(); }
 std::size_t Server::loops() const noexcept { return impl_->loops(); }
+std::size_t Server::connections() const noexcept { return impl_->connections(); }
 bool Server::assist(std::size_t loop, std::chrono::milliseconds at_most) { return impl_->loop(loop).assist(at_most); }
 void Server::wake(std::size_t loop) { impl_->loop(loop).wake(); }
 

@@ -38,12 +38,15 @@ class Server {
   /// No new connections, the next answer of each is its last, idle ones are closed. Waits until
   /// nothing is left to answer; false if the time is up before.
   [[nodiscard]] bool drain(std::chrono::milliseconds at_most);
-  /// Ends everything now. Unanswered requests are abandoned. Waits for `after_poll` to return.
+  /// Ends everything now. Unanswered requests are abandoned. Waits for `after_poll` to return, and for
+  /// those who assist.
   void stop();
 
   [[nodiscard]] std::size_t loops() const noexcept;
+  [[nodiscard]] std::size_t connections() const noexcept;  ///< open now
   /// Reads and works for a loop in place of its thread while that is busy in `after_poll`. Returns
-  /// when its thread is back or the time is up; false if the thread was at its loop all along.
+  /// when its thread is back or the time is up; false if the thread was at its loop all along, or the server is
+  /// stopped.
   bool assist(std::size_t loop, std::chrono::milliseconds at_most);
   /// Makes the loop's thread call `after_poll` soon.
   void wake(std::size_t loop);

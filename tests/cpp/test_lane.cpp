@@ -194,6 +194,7 @@ class LaneOnlyTest : public CoreTest {
   FakeGate gate;
   Host host{gate};
   Lane lane{host, gate, {}};
+  static inline thread_local Lane::Turn* assisting = nullptr;
 };
 
 TEST_F(LaneOnlyTest, AnIoThreadRunsWhatIsReadyAndStopsAfterASlice) {
@@ -293,6 +294,55 @@ TEST_F(LaneOnlyTest, AThreadThatStallsIsRelieved) {
   EXPECT_EQ(which, 3u) << "and its loop is served";
   lane.close();
   thread.join();
+}
+
+TEST_F(LaneOnlyTest, AWorkerThatStallsWhileItAssistsIsRelievedToo) {
+  Signal begun, stalled, release, again;
+  std::atomic<int> assists{0};
+  host.tasks = {[&] {
+                  gate.outside([&] {
+                    begun.set();
+                    EXPECT_TRUE(release.wait());
+                  });
+                },
+                [&] {
+                  gate.outside([&] {
+                    stalled.set();
+                    EXPECT_TRUE(release.wait());
+                  });
+                }};
+  // The I/O thread stalls in task 0, the worker that takes its place in task 1, which it read there.
+  host.on_assist = [&](std::size_t loop) {
+    EXPECT_EQ(loop, 3u);
+    if (++assists == 1) {
+      Lane::Turn& turn = *assisting;
+      lane.push({1, nullptr}, false, &turn);
+      lane.drain(turn);
+    } else {
+      again.set();
+    }
+  };
+  std::thread io([&] {
+    Lane::Turn turn(Lane::Role::kIo, nullptr, nullptr, 3);
+    lane.push({0, nullptr}, false, &turn);
+    lane.drain(turn);
+  });
+  const auto lend = [&] {
+    Lane::Turn turn(Lane::Role::kWorker);
+    assisting = &turn;
+    while (lane.work(turn) == Lane::Lent::kSpawn) lane.spawn_failed();
+  };
+  ASSERT_TRUE(begun.wait());
+  std::thread first(lend);
+  while (!stalled.is_set()) lane.tick();
+  std::thread second(lend);
+  while (!again.is_set()) lane.tick();
+  EXPECT_EQ(assists, 2);
+  release.set();
+  io.join();
+  lane.close();
+  first.join();
+  second.join();
 }
 
 TEST_F(LaneOnlyTest, ACallIsNotHeldUpByABoundedTaskIfThereIsAWorker) {
