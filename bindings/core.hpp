@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include <http/service.hpp>
 #include <penstock/executor.hpp>
 
 #include "objects.hpp"
@@ -27,18 +28,14 @@ class Core final : private Observer {
 
   [[nodiscard]] const std::shared_ptr<Executor>& executor() const noexcept { return executor_; }
   [[nodiscard]] const PyPlan& plan() const noexcept { return plan_; }
-  /// What the server's threads do for the lane; set before anything is admitted by them.
-  struct Service {
-    std::function<void()> flush;
-    std::function<void(std::size_t)> assist;
-    std::function<void()> nudge;
-  };
-  std::shared_ptr<Service> service = std::make_shared<Service>();
+  /// Where a server is made known to the core's threads.
+  [[nodiscard]] const std::shared_ptr<http::Service>& service() const noexcept { return service_; }
 
  private:
   void failed(const Failure& failure, const Event& event) override;
 
   PyPlan plan_;
+  std::shared_ptr<http::Service> service_ = std::make_shared<http::Service>();
   std::shared_ptr<Executor> executor_;
 };
 

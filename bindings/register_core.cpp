@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <http/front.hpp>
+
 #include "core.hpp"
 #include "register.hpp"
 #include "steps.hpp"
@@ -86,15 +88,9 @@ Core::Core(PyPlan& plan) : plan_(plan) {
   if (std::exchange(plan.taken, true)) throw std::invalid_argument("this plan runs already");
   Executor::Options options;
   options.observer = this;
-  options.flush = [s = service] {
-    if (s->flush) s->flush();
-  };
-  options.assist = [s = service](std::size_t loop) {
-    if (s->assist) s->assist(loop);
-  };
-  options.nudge = [s = service] {
-    if (s->nudge) s->nudge();
-  };
+  options.flush = &http::Front::flush;
+  options.assist = [s = service_](std::size_t loop) { s->assist(loop); };
+  options.nudge = [s = service_] { s->nudge(); };
   options.interrupted = [] { return PyErr_CheckSignals() != 0; };
   executor_ = Executor::create(plan_.plan, GilGate::instance(), std::move(options));
 }

@@ -50,17 +50,15 @@ class PyServer {
       : front_(core.executor(), host_,
                {core.plan().model_prefix, core.plan().frontend, responds,
                 std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000))}),
-        service_(core.service), server_(http::Options{host, port, io_threads, {}}, front_) {
+        service_(core.service()), server_(http::Options{host, port, io_threads, {}}, front_) {
     front_.wake = [this](std::size_t loop) { server_.wake(loop); };
-    service_->flush = &http::Front::flush;
-    service_->assist = [this](std::size_t loop) { server_.assist(loop, std::chrono::hours(1)); };
-    service_->nudge = [this] { server_.wake(0); };
     try {
       server_.listen();
     } catch (const std::system_error& error) {
       py::set_error(PyExc_OSError, error.what());
       throw py::error_already_set();
     }
+    service_->attach(server_);
   }
   ~PyServer() { stop(); }
 
@@ -77,13 +75,14 @@ class PyServer {
   }
   void stop() {
     const WithoutGil released;
-    server_.stop();
+    service_->detach();
+    server_.stop();  // returns only when the server is stopped, also if another thread is at it
   }
 
  private:
   PythonHost host_;
   http::Front front_;
-  std::shared_ptr<Core::Service> service_;
+  std::shared_ptr<http::Service> service_;
   http::Server server_;
 };
 
