@@ -140,12 +140,11 @@ void Core::lend(const py::function& spawn_thread) {
   executor->lend([&] {
     GilGate& gate = GilGate::instance();
     gate.enter();
-    bool started = true;
+    bool started = false;
     try {
-      spawn_thread();
+      started = spawn_thread().cast<bool>();
     } catch (py::error_already_set& error) {
       error.discard_as_unraisable("penstock: no further thread could be started");
-      started = false;
     }
     gate.leave();
     return started;
@@ -197,7 +196,7 @@ void register_core(py::module_& m) {
       .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(),
            "The answer's body; None if nothing answers.")
       .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")
-      .def("lend", &Core::lend, py::arg("spawn"), "Lend this thread until the core is closed; `spawn` starts one more.")
+      .def("lend", &Core::lend, py::arg("spawn"), "Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.")
       .def("drain", &Core::drain, py::arg("timeout"),
            "Take no more events and wait until all are settled; whether they are.")
       .def("close", &Core::close)

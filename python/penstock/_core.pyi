@@ -125,7 +125,7 @@ class Core:
         """
     def lend(self, spawn: collections.abc.Callable) -> None:
         """
-        Lend this thread until the core is closed; `spawn` starts one more.
+        Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.
         """
     def run(self, event: Event, timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> typing.Any:
         """

@@ -39,12 +39,15 @@ class Compiled:
         The models, by the names that requests call them.
     routers : list
         The routers' objects.
+    coroutines : bool
+        Whether some handler is an async function.
     """
 
     plan: Plan
     responds: bool
     models: dict[str, V2ModelServer]
     routers: list[Any]
+    coroutines: bool
 
 
 @dataclasses.dataclass
@@ -110,10 +113,11 @@ class _Builder:
         self._resolver = resolver
         self._models: dict[str, V2ModelServer] = {}
         self._routers: list[Any] = []
+        self._coroutines = False
 
     def router_topology(self, graph: RouterStep) -> Compiled:
         place = self._router(graph, graph.name, answers=True)
-        return Compiled(self._finish([place.entry]), True, self._models, self._routers)
+        return Compiled(self._finish([place.entry]), True, self._models, self._routers, self._coroutines)
 
     def flow_topology(self, graph: RootFlowStep) -> Compiled:
         shape = Shape(graph)
@@ -134,6 +138,7 @@ class _Builder:
             shape.responder is not None,
             self._models,
             self._routers,
+            self._coroutines,
         )
 
     def _finish(self, entries: list[int]) -> Plan:
@@ -169,6 +174,7 @@ class _Builder:
 
     def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
         options = step.options
+        self._coroutines = self._coroutines or loaded.concurrency > 1
         if options.max_batch_size > 1 and (
             loaded.kind not in ("map", "model") or (loaded.kind == "map" and loaded.full_event)
         ):

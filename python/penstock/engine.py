@@ -71,8 +71,6 @@ class Engine:
 
     def drain(self, timeout: float) -> bool:
         """Take no more events, and wait for those under way; tell whether all are settled."""
-        if not self._started:
-            self.start()
         return self.core.drain(timeout)
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
@@ -90,14 +88,19 @@ class Engine:
         """Return what each step has done so far."""
         return self.core.stats()
 
-    def _lend(self) -> None:
+    def _lend(self) -> bool:
+        """Lend the core one more thread; tell whether there is one to be had."""
         core = self.core
         thread = threading.Thread(
             target=core.lend, args=(self._lend,), name=f"penstock-{self._name}-{len(self._threads)}", daemon=True
         )
         with self._lock:  # around both, so that `close` waits for every thread that runs
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more, or Python (from 3.12) is on its way out
+                return False
             self._threads.append(thread)
+        return True
 
 
 class _Loop:
@@ -114,7 +117,7 @@ class _Loop:
     def spawn(self, coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
         """Run a coroutine; any thread."""
         self._new.append((coroutine, continuation))
-        loop = self._loop or self._start()
+        loop = self._loop or self.start()
         if not self._woken:
             self._woken = True
             loop.call_soon_threadsafe(self._take_new)
@@ -132,7 +135,8 @@ class _Loop:
         loop.call_soon_threadsafe(self._cancel)
         thread.join(_CLOSE_SECONDS)
 
-    def _start(self) -> asyncio.AbstractEventLoop:
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the thread, unless it runs; from Python 3.12 that is too late when the interpreter exits."""
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()

@@ -218,10 +218,12 @@ class GraphServer:
         return {"id": event.id}
 
     def _start(self) -> Engine:
-        from penstock.engine import Engine
+        from penstock.engine import Engine, loop
 
         compiled = self.compiled or self._compile(sys.modules.get("__main__"))
         self._engine = Engine(compiled.plan, self.name)
+        if compiled.coroutines:
+            loop.start()
         return self._engine
 
     def _compile(self, namespace: Any) -> Compiled:
