@@ -196,7 +196,8 @@ void register_core(py::module_& m) {
       .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(),
            "The answer's body; None if nothing answers.")
       .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")
-      .def("lend", &Core::lend, py::arg("spawn"), "Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.")
+      .def("lend", &Core::lend, py::arg("spawn"),
+           "Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.")
       .def("drain", &Core::drain, py::arg("timeout"),
            "Take no more events and wait until all are settled; whether they are.")
       .def("close", &Core::close)

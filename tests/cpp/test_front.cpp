@@ -62,9 +62,7 @@ class FrontTest : public CoreTest {
     return "POST " + std::string(path) + " HTTP/1.1\r\nHost: a\r\n" + std::string(headers) +
            "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
   }
-  static std::string get(std::string_view path) {
-    return "GET " + std::string(path) + " HTTP/1.1\r\nHost: a\r\n\r\n";
-  }
+  static std::string get(std::string_view path) { return "GET " + std::string(path) + " HTTP/1.1\r\nHost: a\r\n\r\n"; }
   Client::Answer ask(std::string_view request) const { return connect().ask(request); }
   static std::string text_of(const Event& event) {
     return event.body.bytes() == nullptr ? std::string() : *event.body.bytes()->data;
