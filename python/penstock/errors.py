@@ -26,6 +26,10 @@ class NameNotFound(GraphError, ImportError):
     """A class or handler name that leads nowhere."""
 
 
+class MissingExtra(GraphError, ImportError):
+    """A package that is only needed for this is not installed; the text names the extra that brings it."""
+
+
 class StepNotReady(GraphError, RuntimeError):
     """A step's class could not be made, or its model could not be loaded."""
 
@@ -68,6 +72,12 @@ class GraphClosed(PenstockError, RuntimeError):
     """The graph was closed or drained before: it takes no events."""
 
     status_code = 503
+
+
+class StreamError(PenstockError, OSError):
+    """A stream did not take a record."""
+
+    status_code = 502
 
 
 class PortInUse(PenstockError, OSError):
