@@ -14,7 +14,7 @@ namespace penstock::python {
 /// A running graph as Python holds it.
 class Core final : private Observer {
  public:
-  explicit Core(PyPlan& plan);
+  Core(PyPlan& plan, py::object on_failure);
   ~Core() override;
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -32,9 +32,10 @@ class Core final : private Observer {
   [[nodiscard]] const std::shared_ptr<http::Service>& service() const noexcept { return service_; }
 
  private:
-  void failed(const Failure& failure, const Event& event) override;
+  void failed(const Failure& failure, const Event& event, bool heard) override;
 
   PyPlan plan_;
+  py::object on_failure_;
   std::shared_ptr<http::Service> service_ = std::make_shared<http::Service>();
   std::shared_ptr<Executor> executor_;
 };

@@ -30,6 +30,12 @@ PyObject* decode(const Bytes& bytes) {
 
 }  // namespace
 
+PyObject* dropped() {
+  // An object that compares with nothing else; one reference for the life of the process.
+  static PyObject* const object = PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  return object;
+}
+
 Object adopt(PyObject* object) { return Object(object, &kTraits); }
 
 Object share(PyObject* object) {

@@ -27,6 +27,9 @@ struct Hooks {
 };
 extern Hooks hooks;
 
+/// What a handler returns to have its event filtered out.
+PyObject* dropped();
+
 /// Takes over one reference.
 Object adopt(PyObject* object);
 Object share(PyObject* object);

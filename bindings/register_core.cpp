@@ -84,7 +84,7 @@ void spawn(PyObject* coroutine, std::unique_ptr<Continuation> continuation) {
   if (const auto unused = std::exchange(held.cast<PyContinuation&>().held, nullptr)) unused->reject(take_exception());
 }
 
-Core::Core(PyPlan& plan) : plan_(plan) {
+Core::Core(PyPlan& plan, py::object on_failure) : plan_(plan), on_failure_(std::move(on_failure)) {
   if (std::exchange(plan.taken, true)) throw std::invalid_argument("this plan runs already");
   Executor::Options options;
   options.observer = this;
@@ -169,12 +169,14 @@ py::dict Core::stats() const {
   return all;
 }
 
-void Core::failed(const Failure& failure, const Event& event) {
-  if (hooks.log_failure == nullptr) return;
+void Core::failed(const Failure& failure, const Event& event, bool heard) {
+  const py::object cause = failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none();
+  const std::string id = event.envelope ? event.envelope->id : std::string();
   try {
-    py::reinterpret_borrow<py::object>(hooks.log_failure)(
-        failure.step, failure.text(), event.envelope ? event.envelope->id : std::string(),
-        failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none());
+    if (!heard && hooks.log_failure != nullptr)
+      py::reinterpret_borrow<py::object>(hooks.log_failure)(failure.step, failure.text(), id, cause);
+    if (!on_failure_.is_none()) on_failure_(failure.step, failure.text(), id, cause, to_object(event.body));
+  } catch (const Failure&) {  // a body that cannot be read: then it cannot be reported, either
   } catch (py::error_already_set& error) {
     error.discard_as_unraisable("penstock: a failure could not be logged");
   }
@@ -192,7 +194,8 @@ void register_core(py::module_& m) {
       .def("resolve", &PyContinuation::resolve, py::arg("result"))
       .def("reject", &PyContinuation::reject, py::arg("error"));
   py::class_<Core>(m, "Core", "One running graph.")
-      .def(py::init<PyPlan&>(), py::arg("plan"))
+      .def(py::init<PyPlan&, py::object>(), py::arg("plan"), py::arg("on_failure") = py::none(),
+           "`on_failure(step, text, event_id, cause, body)` hears of each failure that no error handler took.")
       .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(),
            "The answer's body; None if nothing answers.")
       .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")

@@ -112,6 +112,7 @@ py::dict PyEvent::fields(bool writable) {
 
 void register_event(py::module_& m) {
   const auto none = py::none();
+  m.attr("DROPPED") = py::reinterpret_borrow<py::object>(dropped());
   py::class_<PyEvent>(m, "Event",
                       "What goes through a graph: a body, and what is known about it. Takes further attributes.")
       .def(py::init(&make_event), py::arg("body") = none, py::kw_only(), py::arg("content_type") = none,

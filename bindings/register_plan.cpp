@@ -43,7 +43,11 @@ class PlanBuilder {
     steps_.push_back(std::move(spec));
     return static_cast<StepId>(steps_.size() - 1);
   }
-  void connect(StepId source, StepId target) { steps_.at(source).outlets.push_back(target); }
+  void connect(StepId source, StepId target, bool returns) {
+    StepSpec& spec = steps_.at(source);
+    spec.outlets.push_back(target);
+    if (returns) spec.returns.push_back(target);
+  }
   void on_error(StepId source, StepId handler) { steps_.at(source).error_handler = handler; }
   void entry(StepId step) { entries_.push_back(step); }
   void frontend(StepId step) { frontend_ = step; }
@@ -74,8 +78,8 @@ void register_plan(py::module_& m) {
            py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0, py::arg("timeout") = 0.0,
            py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1, py::arg("prefix") = "",
            py::arg("table") = py::none(), py::arg("by_key") = false, "Add a step; returns its number.")
-      .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"),
-           "The order of calls numbers the outlets.")
+      .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), py::kw_only(),
+           py::arg("returns") = false, "The order of calls numbers the outlets; one that `returns` closes a loop.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))
       .def("entry", &PlanBuilder::entry, py::arg("step"), "Events enter here; with several, each gets one.")
       .def("frontend", &PlanBuilder::frontend, py::arg("step"), "Protocol calls that are no inference go here.")

@@ -22,10 +22,11 @@ struct StepArguments {
   std::size_t batch_size = 1;
 };
 
-/// Makes the step of a kind: map, filter, flat_map, extend, pass, model, route, scatter, gather.
+/// Makes the step of a kind: map, filter, flat_map, extend, pass, model, stage, route, choose, scatter, gather.
 /// Throws std::invalid_argument for a kind that is none of these.
 std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments);
 std::unique_ptr<Step> make_router_step(const std::string& kind, StepArguments arguments);  ///< null for other kinds
+std::unique_ptr<Step> make_stage_step(StepArguments arguments);
 std::unique_ptr<Step> make_model_step(StepArguments arguments);
 std::unique_ptr<Step> make_batch_step(const std::string& kind, StepArguments arguments);
 
@@ -41,6 +42,5 @@ class Continuation {
 
 /// Hands a coroutine to the loop's thread. Throws Failure if there is no loop any more.
 void spawn(PyObject* coroutine, std::unique_ptr<Continuation> continuation);
-void register_continuation(py::module_& m);
 
 }  // namespace penstock::python

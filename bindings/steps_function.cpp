@@ -123,6 +123,10 @@ class Map final : public FunctionStep {
  public:
   using FunctionStep::FunctionStep;
   Verdict absorb(Event& event, PyObject* result) const override {
+    if (result == dropped()) {
+      Py_DECREF(result);
+      return Verdict::kDrop;
+    }
     if (!function_->keep(event, result)) throw take_exception();
     return function_->full_event() && event.envelope && event.envelope->terminated ? Verdict::kFinish : Verdict::kEmit;
   }
@@ -242,6 +246,10 @@ void emit_results(Batch& batch, PyObject* results, Emitter& out, bool events) {
   for (std::size_t i = 0; i < count; ++i) {
     PyObject* result = PySequence_Fast_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
     Event event = std::move(batch[i]);
+    if (result == dropped()) {
+      out.drop(std::move(event));
+      continue;
+    }
     if (PyExceptionInstance_Check(result)) {
       out.fail(std::move(event), to_failure(py::reinterpret_borrow<py::object>(result)));
       continue;
@@ -343,6 +351,7 @@ std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments
   if (kind == "flat_map") return std::make_unique<FlatMap>(std::move(arguments));
   if (kind == "pass") return std::make_unique<PassOn>();
   if (kind == "model") return make_model_step(std::move(arguments));
+  if (kind == "stage") return make_stage_step(std::move(arguments));
   if (auto router = make_router_step(kind, std::move(arguments))) return router;
   throw std::invalid_argument("there is no kind of step '" + kind + "'");
 }

@@ -100,6 +100,37 @@ class RouteStep final : public Step {
   std::map<std::string, std::uint32_t> table_;
 };
 
+/// Sends an event to the outlets that Python picks by its body: None is all of them, and none drops it.
+class ChooseStep final : public Step {
+ public:
+  explicit ChooseStep(StepArguments arguments) : choose_(std::move(arguments.target)) {}
+
+  void run(Batch& batch, Emitter& out) override {
+    for (Event& event : batch) {
+      try {
+        choose(std::move(event), out);
+      } catch (Failure& failure) {
+        out.fail(std::move(event), std::move(failure));
+      } catch (const py::error_already_set& error) {
+        out.fail(std::move(event), to_failure(error.value()));
+      }
+    }
+  }
+  void close() override { choose_ = py::object(); }
+
+ private:
+  void choose(Event&& event, Emitter& out) const {
+    const py::object chosen = py::reinterpret_steal<py::object>(PyObject_CallOneArg(choose_.ptr(), body_of(event)));
+    if (!chosen) throw take_exception();
+    if (chosen.is_none()) return out.emit(std::move(event));
+    const auto outlets = chosen.cast<std::vector<std::uint32_t>>();
+    if (outlets.empty()) return out.drop(std::move(event));
+    out.emit(std::move(event), std::span<const std::uint32_t>(outlets));
+  }
+
+  py::object choose_;
+};
+
 /// Sends parts of an event to routes, all before any runs; its merging step gets what comes back.
 class ScatterStep final : public Step {
  public:
@@ -195,6 +226,7 @@ class GatherStep final : public Transform {
 
 std::unique_ptr<Step> make_router_step(const std::string& kind, StepArguments arguments) {
   if (kind == "route") return std::make_unique<RouteStep>(std::move(arguments));
+  if (kind == "choose") return std::make_unique<ChooseStep>(std::move(arguments));
   if (kind == "scatter") return std::make_unique<ScatterStep>(std::move(arguments));
   if (kind == "gather") return std::make_unique<GatherStep>(std::move(arguments));
   return nullptr;

@@ -46,6 +46,9 @@ void Emitter::emit(Event&& event) {
 void Emitter::emit(Event&& event, std::uint32_t outlet) {
   if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event), outlet);
 }
+void Emitter::emit(Event&& event, std::span<const std::uint32_t> outlets) {
+  if (activation_->claim(event)) activation_->executor->emit(activation_->id, std::move(event), outlets);
+}
 void Emitter::fail(Event&& event, Failure&& failure) {
   if (activation_->claim(event)) activation_->executor->fail(activation_->id, std::move(event), std::move(failure));
 }
@@ -73,6 +76,30 @@ void Emitter::on_abandoned(const Event& event, std::function<void()> action) {
 Ref<Gather> Emitter::gather(std::size_t parts) {
   Executor& executor = *activation_->executor;
   return make_ref<Gather>(executor, (*executor.plan_)[activation_->id].gather, parts);
+}
+
+void Outlet::emit(Event&& event) const {
+  if (const auto executor = executor_.lock()) executor->emit(step_, std::move(event));
+}
+void Outlet::emit(Event&& event, std::uint32_t outlet) const {
+  if (const auto executor = executor_.lock()) executor->emit(step_, std::move(event), outlet);
+}
+void Outlet::fail(Event&& event, Failure&& failure) const {
+  if (const auto executor = executor_.lock()) executor->fail(step_, std::move(event), std::move(failure));
+}
+void Outlet::drop(Event&& event) const {
+  if (const auto executor = executor_.lock()) executor->drop(step_, std::move(event));
+}
+Event Outlet::orphan(Payload&& body, Ref<Envelope> envelope) const {
+  if (const auto executor = executor_.lock()) return executor->orphan(std::move(body), std::move(envelope));
+  return {};
+}
+void Outlet::hold(std::ptrdiff_t events) const {
+  if (const auto executor = executor_.lock()) executor->hold(events);
+}
+void Outlet::wake(TimePoint when) const {
+  if (const auto executor = executor_.lock())
+    executor->at_time(when, [e = executor.get(), step = step_] { e->nudge_step(step); });
 }
 
 }  // namespace penstock

@@ -41,6 +41,21 @@ void Event::respond(Payload&& payload) {
   completion_->answer(Answer{std::nullopt, std::move(payload)});
 }
 
+void Event::answer(const Answer& shared) {
+  if (gather_) {
+    if (shared.failure) {
+      std::exchange(gather_, {})->fail(slot_, Failure(*shared.failure));
+    } else if (shared.body) {
+      std::exchange(gather_, {})->come_back(slot_, Payload(*shared.body), envelope);
+    }
+  } else if (completion_ && answering_) {
+    if (shared.failure || shared.body)
+      completion_->answer(Answer(shared));
+    else
+      give_up_answering();
+  }
+}
+
 void Event::finish() {
   if (gather_) return come_back();
   respond(std::move(body));

@@ -37,13 +37,15 @@ Executor::Slot::Slot(const Plan::Entry& step)
     : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay, step.by_key}) {}
 
 std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gate, Options options) {
-  return {new Executor(std::move(plan), gate, std::move(options)), [](Executor* executor) {
-            // An action of the timekeeper may drop the last reference: it goes on until that has returned.
-            if (executor->timekeeper_.get_id() == std::this_thread::get_id())
-              executor->stopping_ = executor->orphaned_ = true;
-            else
-              delete executor;
-          }};
+  const std::shared_ptr<Executor> made(new Executor(std::move(plan), gate, std::move(options)), [](Executor* executor) {
+    // An action of the timekeeper may drop the last reference: it goes on until that has returned.
+    if (executor->timekeeper_.get_id() == std::this_thread::get_id())
+      executor->stopping_ = executor->orphaned_ = true;
+    else
+      delete executor;
+  });
+  for (StepId id = 0; id < made->plan_->size(); ++id) (*made->plan_)[id].step->start(Outlet(made, id));
+  return made;
 }
 
 Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
@@ -245,6 +247,16 @@ void Executor::emit(StepId from, Event&& event, std::uint32_t outlet) {
   fan_out(std::move(event), plan_->outlets(from).subspan(outlet, 1), false);
 }
 
+void Executor::emit(StepId from, Event&& event, std::span<const std::uint32_t> outlets) {
+  std::vector<StepId> targets;
+  for (const std::uint32_t outlet : outlets) targets.push_back(plan_->outlets(from)[outlet]);
+  try {
+    fan_out(std::move(event), targets, (*plan_)[from].copy);
+  } catch (Failure& failure) {  // the body cannot be copied
+    fail(from, std::move(event), std::move(failure));
+  }
+}
+
 /// Makes all copies before any branch runs, so that none sees what another has changed.
 void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy) {
   if (targets.empty()) return event.end();
@@ -258,6 +270,7 @@ void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy
 
 void Executor::deliver(StepId to, Event&& event) {
   if (event.in_gather() && (*plan_)[to].merges) return event.come_back();
+  if (refusing_.load(std::memory_order_relaxed)) moves_.fetch_add(1);
   const bool delayed = (*plan_)[to].batch_delay > Duration::zero();
   if (!slots_[to]->channel.push(std::move(event), delayed ? Clock::now() : TimePoint{}))
     return refuse(to, std::move(event));
@@ -280,12 +293,13 @@ void Executor::fail(StepId at, Event&& event, Failure&& failure) {
 
 void Executor::end_failed(Event&& event, Failure&& failure) {
   const bool heard = event.cancelled() || event.in_gather() || (event.answering() && !event.completion()->answered());
-  if (options_.observer != nullptr && !heard) options_.observer->failed(failure, event);
+  if (options_.observer != nullptr) options_.observer->failed(failure, event, heard);
   event.fail(std::move(failure));
 }
 
 /// The graph was closed before the step could start with the event.
 void Executor::refuse(StepId at, Event&& event) {
+  if (event.completion() == nullptr) return;  // one that was only to wake the step
   end_failed(std::move(event), Failure{(*plan_)[at].name, 503, "GraphClosed", "the graph was closed before", {}});
 }
 
@@ -317,7 +331,7 @@ void Executor::schedule(StepId id) {
 }
 
 bool Executor::outlets_free(StepId id) {
-  for (const StepId outlet : plan_->outlets(id)) {
+  for (const StepId outlet : plan_->bounding(id)) {
     Slot& slot = *slots_[outlet];
     if (outlet == id || !slot.channel.full()) continue;
     slot.wanted.store(true);
@@ -340,7 +354,10 @@ void Executor::end(StepId id, std::size_t events, std::uint64_t key) {
   const bool below = slot.channel.end(events, key);
   if (below && slot.wanted.exchange(false))
     for (const StepId inlet : plan_->inlets(id)) schedule(inlet);
-  if (slot.channel.pending() > 0) schedule(id);
+  if (slot.channel.pending() > 0)
+    schedule(id);
+  else if (refusing_.load(std::memory_order_relaxed))
+    wake_settling();
 }
 
 void Executor::expire(const std::shared_ptr<Activation>& activation) {

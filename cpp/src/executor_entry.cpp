@@ -47,25 +47,6 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   return Admission::kAccepted;
 }
 
-/// Names an interruptible caller to the timekeeper while it waits. The lane has been watched since the
-/// caller's event was run first, so the timekeeper is awake to see it.
-class Executor::Prodded {
- public:
-  Prodded(Executor& executor, Lane::Turn& turn, bool interruptible) : executor_(executor), set_(interruptible) {
-    turn.interruptible = interruptible;
-    if (set_) executor_.prodded_.store(turn.owner);
-  }
-  ~Prodded() {
-    if (set_) executor_.prodded_.store(nullptr);
-  }
-  Prodded(const Prodded&) = delete;
-  Prodded& operator=(const Prodded&) = delete;
-
- private:
-  Executor& executor_;
-  const bool set_;
-};
-
 Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible) {
   for (const Frame* frame = top_; frame != nullptr; frame = frame->outer) {
     if (frame->executor != this || frame->running >= plan_->size()) continue;
@@ -132,39 +113,6 @@ void Executor::lend(const std::function<bool()>& spawn) {
   }
 }
 
-bool Executor::settle(Duration timeout, bool interruptible) {
-  refusing_ = true;
-  wake_waiting();
-  for (StepId id = 0; id < plan_->size(); ++id) {
-    slots_[id]->channel.hurry();
-    schedule(id);
-  }
-  Lane::Turn turn(Lane::Role::kCaller);
-  turn.owner = &turn;
-  turn.idle = true;
-  turn.inside = true;
-  const Frame frame(*this, turn);
-  {
-    const std::lock_guard lock(mutex_);
-    settling_.push_back(&turn);
-  }
-  // Shared, as the action may still run when this has returned.
-  const auto late = std::make_shared<std::atomic<bool>>(false);
-  const std::uint64_t timer = at_time(Clock::now() + timeout, [this, late, owner = turn.owner] {
-    *late = true;
-    lane_.wake(owner);
-  });
-  const Prodded prodded(*this, turn, interruptible);
-  const bool waited = lane_.wait(turn, [&] { return events_.load() == 0 || late->load(); });
-  timers_.cancel(timer);
-  {
-    const std::lock_guard lock(mutex_);
-    std::erase(settling_, &turn);
-  }
-  if (!waited) throw Interrupted();
-  return events_.load() == 0;
-}
-
 void Executor::close() {
   refusing_ = true;
   {
@@ -195,21 +143,15 @@ void Executor::answered(Root& root) {
 /// Several threads may pass this at once: the bounds are kept to within a few events.
 bool Executor::has_room(std::size_t bytes) const {
   const std::size_t events = events_.load();
+  const auto held = static_cast<std::size_t>(std::max<std::ptrdiff_t>(held_.load(), 0));
   // One event always fits, however large.
-  return events == 0 || (events < options_.max_events && bytes_.load() + bytes <= options_.max_bytes);
+  return events <= held || (events - held < options_.max_events && bytes_.load() + bytes <= options_.max_bytes);
 }
 
 /// An admitted event has settled.
 void Executor::give_back(std::size_t bytes) {
   bytes_.fetch_sub(bytes);
-  if (events_.fetch_sub(1) == 1 && refusing_.load()) {
-    std::vector<const void*> settling;
-    {
-      const std::lock_guard lock(mutex_);
-      settling = settling_;
-    }
-    for (const void* owner : settling) lane_.wake(owner);
-  }
+  if (events_.fetch_sub(1) == 1 && refusing_.load()) wake_settling();
   if (full_.load()) wake_waiting();
 }
 

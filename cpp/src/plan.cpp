@@ -37,6 +37,7 @@ std::shared_ptr<Plan> Plan::compile(std::vector<StepSpec> specs, std::vector<Ste
   plan->entries_ = std::move(entries);
   plan->check(specs);
   plan->link(specs);
+  plan->sort(specs);
   plan->find_answering();
   plan->find_fusions(specs);
   for (StepSpec& spec : specs) plan->owned_.push_back(std::move(spec.step));
@@ -66,9 +67,14 @@ void Plan::link(const std::vector<StepSpec>& specs) {
     first_outlet_.push_back(outlets_.size());
     outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());
     for (const StepId outlet : spec.outlets) inlets[outlet].push_back(id);
+    first_bounding_.push_back(bounding_.size());
+    for (const StepId outlet : spec.outlets)
+      if (std::find(spec.returns.begin(), spec.returns.end(), outlet) == spec.returns.end())
+        bounding_.push_back(outlet);
     answers_ = answers_ || spec.responder;
   }
   first_outlet_.push_back(outlets_.size());
+  first_bounding_.push_back(bounding_.size());
   for (const auto& list : inlets) {
     first_inlet_.push_back(inlets_.size());
     inlets_.insert(inlets_.end(), list.begin(), list.end());
@@ -77,6 +83,28 @@ void Plan::link(const std::vector<StepSpec>& specs) {
   for (const StepId entry : entries_) steps_[entry].source = true;
   for (const StepSpec& spec : specs)
     if (spec.gather != kNoStep) steps_[spec.gather].merges = true;
+}
+
+/// Error handlers and merging steps count as led to, too.
+void Plan::sort(const std::vector<StepSpec>& specs) {
+  const auto next = [&](StepId id) {
+    std::vector<StepId> led_to(bounding(id).begin(), bounding(id).end());
+    for (const StepId other : {specs[id].error_handler, specs[id].gather})
+      if (other != kNoStep) led_to.push_back(other);
+    return led_to;
+  };
+  std::vector<std::size_t> waiting_for(size(), 0);
+  for (StepId id = 0; id < size(); ++id)
+    for (const StepId later : next(id)) ++waiting_for[later];
+  for (StepId id = 0; id < size(); ++id)
+    if (waiting_for[id] == 0) order_.push_back(id);
+  for (std::size_t at = 0; at < order_.size(); ++at)
+    for (const StepId later : next(order_[at]))
+      if (--waiting_for[later] == 0) order_.push_back(later);
+  if (order_.size() == size()) return;
+  const auto looping = std::find_if(waiting_for.begin(), waiting_for.end(), [](std::size_t n) { return n > 0; });
+  throw GraphError("step '" + specs[static_cast<std::size_t>(looping - waiting_for.begin())].name +
+                   "': leads back to itself");
 }
 
 /// Marks every step from which a responder can be reached, backwards along the edges. A step that

@@ -52,6 +52,8 @@ class Event {
   void give_up_answering() {
     if (std::exchange(answering_, false) && completion_) completion_->give_up();
   }
+  /// Gives whoever waits for this event an answer that was made for several; the event goes on.
+  void answer(const Answer& shared);
   /// Answers the caller with `payload`; the event goes on.
   void respond(Payload&& payload);
   /// Ends the event with its body as the answer: the caller's, or the part's that its gather waits for.

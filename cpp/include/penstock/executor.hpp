@@ -49,11 +49,12 @@ class Waiter final : public Root {
   std::atomic<bool> ready_{false};
 };
 
-/// Told of failures that no caller and no error handler hears of. Inside the gate.
+/// Told of failures that no error handler took. Inside the gate.
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void failed(const Failure& failure, const Event& event) = 0;
+  /// `heard`: a caller, or a step that merges, is told as well.
+  virtual void failed(const Failure& failure, const Event& event, bool heard) = 0;
 };
 
 /// A caller stopped waiting because its host told it to.
@@ -115,6 +116,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
 
  private:
   friend class Emitter;
+  friend class Outlet;
   friend class Pass;
   friend class Root;
   friend struct Activation;
@@ -158,6 +160,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
 
   void emit(StepId from, Event&& event);
   void emit(StepId from, Event&& event, std::uint32_t outlet);
+  void emit(StepId from, Event&& event, std::span<const std::uint32_t> outlets);
   void respond(StepId from, Event& event);
   void fan_out(Event&& event, std::span<const StepId> targets, bool copy);
   void deliver(StepId to, Event&& event);
@@ -176,6 +179,11 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void answered(Root& root);
   void give_back(std::size_t bytes);
   void close_steps();
+  Event orphan(Payload&& body, Ref<Envelope> envelope);
+  void hold(std::ptrdiff_t events);
+  void nudge_step(StepId step);
+  bool quiet() const;
+  void wake_settling();
   void wake_waiting();
   bool has_room(std::size_t bytes) const;
   void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
@@ -193,6 +201,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<TimePoint> asleep_until_{TimePoint{}};
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
+  std::atomic<std::ptrdiff_t> held_{0};        ///< of the events admitted: those that steps hold on purpose
+  std::atomic<std::uint64_t> moves_{0};        ///< deliveries while settling, see `quiet`
   std::atomic<bool> full_{false};              ///< `room_wanted_` is not empty
   std::atomic<const void*> prodded_{nullptr};  ///< an interruptible caller, woken now and then to look
   std::atomic<bool> refusing_{false};
@@ -230,6 +240,25 @@ class Executor::Seat {
  private:
   Lane::Turn turn_;
   Frame frame_;
+};
+
+/// Names an interruptible caller to the timekeeper while it waits. The lane has been watched since the
+/// caller's event was run first, so the timekeeper is awake to see it.
+class Executor::Prodded {
+ public:
+  Prodded(Executor& executor, Lane::Turn& turn, bool interruptible) : executor_(executor), set_(interruptible) {
+    turn.interruptible = interruptible;
+    if (set_) executor_.prodded_.store(turn.owner);
+  }
+  ~Prodded() {
+    if (set_) executor_.prodded_.store(nullptr);
+  }
+  Prodded(const Prodded&) = delete;
+  Prodded& operator=(const Prodded&) = delete;
+
+ private:
+  Executor& executor_;
+  const bool set_;
 };
 
 /// One call of a step that may outlive the call: the emitter's share of it.

@@ -31,6 +31,7 @@ struct StepSpec {
   bool copy = true;  ///< a further branch gets a deep copy of the body
   bool fuse = true;  ///< may run in one go with the step before it
   std::vector<StepId> outlets{};
+  std::vector<StepId> returns{};  ///< those of the outlets that lead back: they close a loop
   StepId error_handler = kNoStep;
   StepId gather = kNoStep;  ///< where the parts that this step sends out are merged
 };
@@ -64,6 +65,12 @@ class Plan {
   [[nodiscard]] std::span<const StepId> inlets(StepId id) const noexcept {
     return std::span(inlets_).subspan(first_inlet_[id], first_inlet_[id + 1] - first_inlet_[id]);
   }
+  /// The outlets that must have room before the step starts: a loop must not wait for itself.
+  [[nodiscard]] std::span<const StepId> bounding(StepId id) const noexcept {
+    return std::span(bounding_).subspan(first_bounding_[id], first_bounding_[id + 1] - first_bounding_[id]);
+  }
+  /// All steps, each behind those that lead to it but for what closes a loop.
+  [[nodiscard]] std::span<const StepId> order() const noexcept { return order_; }
   [[nodiscard]] std::span<const StepId> entries() const noexcept { return entries_; }
   /// Some step answers the caller.
   [[nodiscard]] bool answers() const noexcept { return answers_; }
@@ -74,13 +81,14 @@ class Plan {
   Plan() = default;
   void check(const std::vector<StepSpec>& specs) const;
   void link(const std::vector<StepSpec>& specs);
+  void sort(const std::vector<StepSpec>& specs);
   void find_answering();
   void find_fusions(const std::vector<StepSpec>& specs);
 
   std::vector<Entry> steps_;
   std::vector<std::unique_ptr<Step>> owned_;
-  std::vector<StepId> outlets_, inlets_, entries_;
-  std::vector<std::size_t> first_outlet_, first_inlet_;
+  std::vector<StepId> outlets_, inlets_, bounding_, entries_, order_;
+  std::vector<std::size_t> first_outlet_, first_inlet_, first_bounding_;
   bool answers_ = false;
 };
 

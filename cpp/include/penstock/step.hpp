@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include <penstock/event.hpp>
 
@@ -28,6 +29,8 @@ class Emitter {
   void emit(Event&& event);
   /// To the outlet of this number only.
   void emit(Event&& event, std::uint32_t outlet);
+  /// To the outlets of these numbers, of which there is at least one.
+  void emit(Event&& event, std::span<const std::uint32_t> outlets);
   /// To the step's error handler, else it ends there.
   void fail(Event&& event, Failure&& failure);
   /// The step dropped it.
@@ -45,10 +48,41 @@ class Emitter {
   std::shared_ptr<Activation> activation_;
 };
 
+/// Where the events go that a step holds beyond its calls. Any thread, inside the gate; once the graph
+/// has ended, events just end.
+class Outlet {
+ public:
+  Outlet() noexcept = default;
+  Outlet(std::weak_ptr<Executor> executor, StepId step) noexcept : executor_(std::move(executor)), step_(step) {}
+
+  void emit(Event&& event) const;
+  void emit(Event&& event, std::uint32_t outlet) const;
+  void fail(Event&& event, Failure&& failure) const;
+  void drop(Event&& event) const;
+  /// An event that nobody has sent.
+  [[nodiscard]] Event orphan(Payload&& body, Ref<Envelope> envelope) const;
+  /// The step holds this many events more, or fewer: they take no place from those still to be admitted.
+  void hold(std::ptrdiff_t events) const;
+  /// Has the step run at that time, in its turn, with an event that has no completion.
+  void wake(TimePoint when) const;
+
+ private:
+  std::weak_ptr<Executor> executor_;
+  StepId step_ = kNoStep;
+};
+
 /// A step of a running graph. Called inside the gate.
 class Step {
  public:
   virtual ~Step() = default;
+
+  /// Called once, before any event comes.
+  virtual void start(const Outlet& /*outlet*/) {}
+  /// It may hold events beyond its calls, and is told when a graph drains.
+  [[nodiscard]] virtual bool finishes() const { return false; }
+  /// Nothing will come any more: at its next run, with an event that has no completion, the step is to
+  /// send on what it holds. False if it was asked before.
+  virtual bool ask_to_finish() { return false; }
 
   /// Handles `batch`, which is never empty. At most the step's concurrency of calls run at once.
   /// Move an event out to keep or emit it; one left behind is dropped.
