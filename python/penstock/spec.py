@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.errors import GraphError
@@ -24,6 +26,14 @@ class Options:
     capacity: int | None = None
     timeout: float | None = None
     copy: bool = True
+    retry_attempts: int = 1  # calls in all: 1 is no retry
+    retry_backoff: float = 0.1  # before the second call; doubles with each further one
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Options:
+        """Read what `to_dict` wrote; what is not known here is left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in fields.items() if key in known})
 
     def to_dict(self) -> dict[str, Any]:
         """Return what differs from the defaults."""
@@ -100,7 +110,47 @@ class Target:
         text = self.class_name or self.handler
         if is_expression(text) or text.endswith("<lambda>"):
             return ""
-        return text.rpartition(".")[2]
+        return text.rpartition("/")[2].rpartition(".")[2].lstrip("$")
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What an object with a `to_dict` of its own says of how it is made; nothing for all others."""
+        made = self.class_object
+        if made is None or inspect.isclass(made) or not callable(getattr(made, "to_dict", None)):
+            return {}
+        told = made.to_dict()
+        return told if isinstance(told, dict) and isinstance(told.get("class_name"), str) else {}
+
+
+class StepToDict:
+    """For classes of steps: an object of it can be written down, with the arguments it was made with.
+
+    Arguments are looked for in attributes of their names; others in a dict named ``_kwargs``.
+
+    Examples
+    --------
+    >>> class Scale(StepToDict):
+    ...     def __init__(self, factor=1, name=None): self.factor, self.name = factor, name
+    >>> Scale(3, name="triple").to_dict()["class_args"]
+    {'factor': 3}
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the object down as the step that makes it."""
+        arguments = [key for key in inspect.signature(type(self)).parameters if key not in _OFFERED]
+        class_args = {key: getattr(self, key) for key in arguments if getattr(self, key, None) is not None}
+        class_args |= getattr(self, "_kwargs", {})
+        fields = {
+            "class_name": qualified_name(type(self)),
+            "name": getattr(self, "name", None) or type(self).__name__,
+            "class_args": plain(class_args),
+            "kind": getattr(self, "_STEP_KIND", None),
+        }
+        paths = {key: getattr(self, f"_{key}", None) for key in ("input_path", "result_path", "full_event")}
+        return without_empty(fields | paths)
+
+
+_OFFERED = frozenset({"context", "name", "input_path", "result_path", "full_event", "graph_step", "outlets", "kwargs"})
 
 
 def _is_function(item: Any) -> bool:
@@ -123,14 +173,18 @@ def check_args(step: str, class_args: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Write a value of class_args down: functions and classes become their names."""
+    """Write a value of class_args down: functions and classes become their names, arrays and sets lists."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    if callable(value):
-        return qualified_name(value)
-    return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if not inspect.isclass(value) and not inspect.isroutine(value):
+        for convert in ("to_dict", "tolist"):
+            if callable(getattr(value, convert, None)):
+                return getattr(value, convert)()
+    return qualified_name(value) if callable(value) else value
 
 
 def without_empty(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,159 +5,40 @@ These classes only hold what was said; `penstock.compile` checks it and hands it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
-from penstock.errors import GraphError
-from penstock.spec import Options, Target, check_args, plain, seconds, whole, without_empty
+from penstock.base import BaseStep, Self
+from penstock.errors import GraphError, MLRunModelLimitExceededError
+from penstock.resolve import nearest
+from penstock.spec import Target, check_args, plain, without_empty
 
-if TYPE_CHECKING:
-    from penstock.graph import RootFlowStep
+__all__ = [
+    "BaseStep",
+    "ErrorStep",
+    "HubTaskStep",
+    "MonitoringApplicationStep",
+    "QueueStep",
+    "RouterStep",
+    "Self",
+    "TaskStep",
+]
 
-Self = TypeVar("Self", bound="BaseStep")
-
-
-class BaseStep:
-    """What every step of a graph has: a name, what it comes after, and the engine's options."""
-
-    kind = ""
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.after: list[str] = []
-        self.on_error: str | None = None
-        self.responder = False
-        self.function: str | None = None
-        self.shape: str | None = None
-        self.options = Options()
-        self._graph: RootFlowStep | None = None
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} '{self.name}'>"
-
-    def to(self, class_name: Any = None, name: str | None = None, handler: Any = None, **arguments: Any) -> BaseStep:
-        """Add a step after this one, and return it.
-
-        Parameters
-        ----------
-        class_name : str, type, callable or object
-            The class, or a function; "*Router" for a router, ">>" for a queue.
-        name : str, optional
-            Default: the last part of the class's or function's name.
-        handler : str or callable, optional
-            The method of the class, or the function; "(event + 1)" is an expression over the body.
-        **arguments
-            `full_event`, `input_path`, `result_path`, `function`, and the arguments of the class.
-
-        Examples
-        --------
-        >>> from penstock.graph import RootFlowStep
-        >>> graph = RootFlowStep()
-        >>> graph.to("(event + 1)", name="add").to("json.dumps", name="text").after
-        ['add']
-        """
-        return self._in_flow("to").add_step(class_name, name, handler, after=self.name, **arguments)
-
-    def respond(self: Self) -> Self:
-        """Answer the caller with this step's result."""
-        graph = self._in_flow("respond")
-        self.responder = True
-        graph.check_one_responder()
-        return self
-
-    def error_handler(
-        self: Self,
-        name: Any = None,
-        class_name: Any = None,
-        handler: Any = None,
-        *,
-        before: Any = None,
-        **arguments: Any,
-    ) -> Self:
-        """Send events that fail here to a step; return this step.
-
-        Parameters
-        ----------
-        name : str
-            Alone: the name of a step that is there, or is added later. Else the new step's name.
-        class_name, handler, **arguments
-            As for `to`: the new step.
-        before : str, optional
-            The step that the handler's result goes on to.
-        """
-        self.on_error = self._in_flow("error_handler").add_handler(name, class_name, handler, before, arguments)
-        return self
-
-    def after_step(self: Self, *steps: str | BaseStep, append: bool = True) -> Self:
-        """Say which steps this one comes after, in addition to what was said or instead."""
-        graph = self._in_flow("after_step")
-        names = [step.name if isinstance(step, BaseStep) else step for step in steps]
-        for name in names:
-            graph.known(name, "after")
-        kept = self.after if append else []
-        self.after = kept + [name for name in names if name not in kept]
-        return self
-
-    def batch(self: Self, max_size: int = 32, max_delay: float = 0.0) -> Self:
-        """Handle up to `max_size` events in one call, waiting at most `max_delay` seconds for them."""
-        self.options.max_batch_size = whole(self.name, "max_size", max_size)
-        self.options.max_delay = seconds(self.name, "max_delay", max_delay, above_zero=False)
-        return self
-
-    def concurrency(self: Self, calls: int, *, order: str | None = None) -> Self:
-        """Let up to `calls` calls of this step run at once; with ``order="key"``, one for each `event.key`."""
-        if order not in (None, "key"):
-            raise GraphError(f"step '{self.name}': order is 'key' or nothing, not {order!r}")
-        self.options.concurrency = whole(self.name, "concurrency", calls)
-        self.options.by_key = order == "key"
-        return self
-
-    def queue(self: Self, capacity: int = 1024) -> Self:
-        """Let up to `capacity` events wait for this step before the steps ahead of it pause."""
-        self.options.capacity = whole(self.name, "capacity", capacity)
-        return self
-
-    def timeout(self: Self, limit: float) -> Self:
-        """Fail an event with 504 after `limit` seconds in this step."""
-        self.options.timeout = seconds(self.name, "timeout", limit, above_zero=True)
-        return self
-
-    def copy(self: Self, copied: bool = True) -> Self:
-        """Say whether further branches after this step get a copy of the body (default) or share it."""
-        self.options.copy = bool(copied)
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the step down with MLRun's field names; what says nothing is left out."""
-        return without_empty(
-            {
-                "kind": self.kind,
-                "after": list(self.after),
-                "on_error": self.on_error,
-                "responder": self.responder,
-                "function": self.function,
-                "shape": self.shape,
-                "engine_options": self.options.to_dict(),
-            }
-        )
-
-    def _read(self, fields: dict[str, Any]) -> None:
-        self.after = list(fields.get("after", []))
-        self.on_error = fields.get("on_error")
-        self.responder = bool(fields.get("responder", False))
-        self.function = fields.get("function")
-        self.shape = fields.get("shape")
-        self.options = Options(**fields.get("engine_options", {}))
-
-    def _in_flow(self, call: str) -> RootFlowStep:
-        if self._graph is None:
-            raise GraphError(f"step '{self.name}' is not a step of a flow, so .{call}() means nothing here")
-        return self._graph
+MAX_ROUTES = 5000
 
 
 class TaskStep(BaseStep):
     """A step that runs a function or an object's method."""
 
     kind = "task"
+    _written: ClassVar[frozenset[str]] = BaseStep._written | {
+        "class_name",
+        "class_args",
+        "handler",
+        "full_event",
+        "input_path",
+        "result_path",
+    }
 
     def __init__(self, name: str = "", target: Target | None = None, class_args: dict[str, Any] | None = None) -> None:
         super().__init__(name)
@@ -178,12 +59,17 @@ class TaskStep(BaseStep):
         """The name of the method or function; "" for the class's own choice."""
         return self.target.handler
 
+    def _set_paths(self, full_event: bool | None, input_path: str | None, result_path: str | None) -> None:
+        self.full_event = bool(full_event) or self.full_event
+        self.input_path, self.result_path = input_path or self.input_path, result_path or self.result_path
+
     def to_dict(self) -> dict[str, Any]:
         """Write the step down; classes and functions that were given as objects by their names."""
+        told = self.target.told
         return super().to_dict() | without_empty(
             {
-                "class_name": self.class_name,
-                "class_args": plain(self.class_args),
+                "class_name": told.get("class_name") or self.class_name,
+                "class_args": plain((told.get("class_args") or {}) | self.class_args),
                 "handler": self.handler,
                 "full_event": self.full_event,
                 "input_path": self.input_path,
@@ -198,16 +84,85 @@ class TaskStep(BaseStep):
         self.full_event = bool(fields.get("full_event", False))
         self.input_path = fields.get("input_path")
         self.result_path = fields.get("result_path")
+        check_args(self.name, self.class_args)
+
+
+class ErrorStep(TaskStep):
+    """The step of an error handler; events come to it only when a step has failed.
+
+    Attributes
+    ----------
+    before : list of str
+        The steps that its results go on to.
+    base_step : str, optional
+        The step whose failures it gets; none for the whole graph's.
+    """
+
+    kind = "error_step"
+    _written: ClassVar[frozenset[str]] = TaskStep._written | {"before", "base_step"}
+
+    def __init__(self, name: str = "", target: Target | None = None, class_args: dict[str, Any] | None = None) -> None:
+        super().__init__(name, target, class_args)
+        self.before: list[str] = []
+        self.base_step: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the handler down."""
+        return super().to_dict() | without_empty({"before": list(self.before), "base_step": self.base_step})
+
+    def _read(self, fields: dict[str, Any]) -> None:
+        super()._read(fields)
+        before = fields.get("before") or []
+        self.before = [before] if isinstance(before, str) else list(before)
+        self.base_step = fields.get("base_step")
+
+
+class HubTaskStep(TaskStep):
+    """A step whose class comes from the hub of MLRun; here it has to be in the namespace under its own name."""
+
+    kind = "hub_task"
+    _written: ClassVar[frozenset[str]] = TaskStep._written | {"hub_step_class_name"}
+
+    def __init__(self, name: str = "", target: Target | None = None, class_args: dict[str, Any] | None = None) -> None:
+        super().__init__(name, target, class_args)
+        self.hub_step_class_name = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the step down."""
+        return super().to_dict() | without_empty({"hub_step_class_name": self.hub_step_class_name})
+
+    def _read(self, fields: dict[str, Any]) -> None:
+        super()._read(fields)
+        self.hub_step_class_name = fields.get("hub_step_class_name") or ""
+        self.target.class_name = self.hub_step_class_name or self.target.class_name
+
+
+class MonitoringApplicationStep(TaskStep):
+    """A monitoring application of MLRun: graphs that have one can be read and written, but not run."""
+
+    kind = "monitoring_application"
 
 
 class RouterStep(TaskStep):
     """A step that sends each event to one of its routes, or to all of them."""
 
     kind = "router"
+    _written: ClassVar[frozenset[str]] = TaskStep._written | {"routes"}
 
     def __init__(self, name: str = "", target: Target | None = None, class_args: dict[str, Any] | None = None) -> None:
         super().__init__(name, target, class_args)
-        self.routes: dict[str, TaskStep] = {}
+        self._routes: dict[str, TaskStep] = {}
+
+    @property
+    def routes(self) -> dict[str, TaskStep]:
+        """The routes by name; a dict of steps, or of what `to_dict` wrote, may be set."""
+        return self._routes
+
+    @routes.setter
+    def routes(self, routes: Mapping[str, TaskStep | Mapping[str, Any]]) -> None:
+        self._routes = {}
+        for key, route in routes.items():
+            self._routes[key] = self._owned(key, route if isinstance(route, TaskStep) else _route(key, route))
 
     def add_route(
         self,
@@ -218,52 +173,119 @@ class RouterStep(TaskStep):
         *,
         function: str | None = None,
         full_event: bool | None = None,
+        creation_strategy: Any = None,
+        input_path: str | None = None,
+        result_path: str | None = None,
         **class_args: Any,
     ) -> TaskStep:
         """Add a route, usually a model, and return its step; a route of that name is replaced.
+
+        Parameters
+        ----------
+        key : str
+            The route's name; "name:version" has a version.
+        route : TaskStep, optional
+            A step to take as it is; else `class_name` or `handler` say what it runs.
+        function : str, optional
+            The child function that runs it, by default the router's.
+        creation_strategy : optional
+            Accepted for MLRun's sake.
+        **class_args
+            Arguments of the class.
 
         Examples
         --------
         >>> RouterStep("models").add_route("m1:v2", class_name="Model", model_path="m.pkl").name
         'm1:v2'
         """
+        if not key:
+            raise GraphError(f"router '{self.name}': a route has a name")
         if route is None:
             if class_name is None and handler is None:
                 raise GraphError(f"route '{key}': route or class_name must be specified")
             route = TaskStep(key, Target.of(class_name, handler), class_args)
-        route.name = key
+        elif not _is_task(route):
+            raise GraphError(f"route '{key}': route= takes a step, not a {type(route).__name__}; see class_name=")
+        elif class_name is not None or handler is not None or class_args:
+            raise GraphError(f"route '{key}': give route= alone, or a class_name with its arguments")
+        if key not in self._routes and len(self._routes) >= MAX_ROUTES:
+            raise MLRunModelLimitExceededError(f"route '{key}': a router takes no more than {MAX_ROUTES} models")
         route.function = function or route.function or self.function
-        route.full_event = bool(full_event) or route.full_event
-        self.routes[key] = route
+        route._set_paths(full_event, input_path, result_path)
+        if creation_strategy is not None:
+            route._further["model_endpoint_creation_strategy"] = str(
+                getattr(creation_strategy, "value", creation_strategy)
+            )
+        self._routes[key] = self._owned(key, route)
         return route
+
+    def clear_children(self, routes: Iterable[str] | None = None) -> None:
+        """Take routes away, all of them if none are named."""
+        for key in list(self._routes if routes is None else routes):
+            if key not in self._routes:
+                raise GraphError(f"router '{self.name}' has no route {key}{nearest(key, self._routes)}")
+            del self._routes[key]
+
+    def get_children(self) -> list[TaskStep]:
+        """Return the routes' steps."""
+        return list(self._routes.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Write the router down, with its routes."""
-        routes = {key: route.to_dict() for key, route in self.routes.items()}
-        return super().to_dict() | without_empty({"name": self.name, "routes": routes})
+        routes = {key: route.to_dict() for key, route in self._routes.items()}
+        named = {"class_name": self.class_name}  # "" is the default class
+        return super().to_dict() | named | without_empty({"name": self.name, "routes": routes})
+
+    def _owned(self, key: str, route: TaskStep) -> TaskStep:
+        route.name = key
+        route._parent = self
+        return route
 
     def _read(self, fields: dict[str, Any]) -> None:
         super()._read(fields)
-        for key, route_fields in fields.get("routes", {}).items():
-            self.routes[key] = TaskStep(key)
-            self.routes[key]._read(route_fields)
+        self.routes = fields.get("routes") or {}
+
+
+def _is_task(item: object) -> bool:
+    return isinstance(item, TaskStep)
+
+
+def _route(key: str, fields: Mapping[str, Any]) -> TaskStep:
+    route = TaskStep(key)
+    route._read(dict(fields))
+    return route
 
 
 class QueueStep(BaseStep):
-    """A queue between steps; in memory unless its path names a stream."""
+    """A queue between steps; in memory unless its path names a stream.
+
+    Attributes
+    ----------
+    path : str, optional
+        Where its stream is; nothing for a queue in memory.
+    queue_options : dict
+        What else was said of it: group, shards, trigger_args, kafka_brokers, full_event ...
+    """
 
     kind = "queue"
+    _own_fields = ("shards", "retention_in_hours", "trigger_args")
+    _written: ClassVar[frozenset[str]] = BaseStep._written | {"path", "options", *_own_fields}
 
     def __init__(self, name: str = "", path: str | None = None, **queue_options: Any) -> None:
         super().__init__(name)
+        if path is not None and not isinstance(path, str):
+            raise GraphError(f"step '{name}': a queue's path is text or None, not {path!r}")
         self.path = path
         self.queue_options = queue_options
 
     def to_dict(self) -> dict[str, Any]:
         """Write the queue down."""
-        return super().to_dict() | without_empty({"path": self.path, "options": plain(self.queue_options)})
+        own = {key: value for key, value in self.queue_options.items() if key in self._own_fields}
+        options = {key: value for key, value in self.queue_options.items() if key not in self._own_fields}
+        return super().to_dict() | without_empty({"path": self.path, "options": plain(options)} | plain(own))
 
     def _read(self, fields: dict[str, Any]) -> None:
         super()._read(fields)
         self.path = fields.get("path")
-        self.queue_options = dict(fields.get("options") or {})
+        own = {key: fields[key] for key in self._own_fields if fields.get(key) is not None}
+        self.queue_options = own | dict(fields.get("options") or {})

@@ -176,10 +176,12 @@ def test_a_graph_is_written_with_the_field_names_of_mlrun(flow):
     assert flow.to_dict() == {
         "kind": "root",
         "engine": "async",
+        "allow_cyclic": False,
         "steps": {
             "a": {"kind": "task", "class_name": "Echo"},
             "r": {
                 "kind": "router",
+                "class_name": "",
                 "name": "r",
                 "after": ["a"],
                 "routes": {"m1": {"kind": "task", "class_name": "Model"}},
