@@ -105,7 +105,10 @@ py::dict PyEvent::fields(bool writable) {
   if (envelope && envelope->fields && (!writable || envelope->unique()))
     return py::reinterpret_borrow<py::dict>(raw(envelope->fields));
   if (!writable) return py::dict();
+  const bool shared = envelope && !envelope->unique();
   Envelope& mine = own();
+  if (mine.fields && shared)  // what one branch sets, another does not see
+    mine.fields = adopt(py::reinterpret_borrow<py::dict>(raw(mine.fields)).attr("copy")().release().ptr());
   if (!mine.fields) mine.fields = adopt(py::dict().release().ptr());
   return py::reinterpret_borrow<py::dict>(raw(mine.fields));
 }

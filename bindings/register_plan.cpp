@@ -18,7 +18,8 @@ class PlanBuilder {
                   const std::optional<std::string>& input_path, const std::optional<std::string>& result_path,
                   std::size_t concurrency, std::size_t capacity, std::size_t batch_size, double batch_delay,
                   double timeout, bool responder, bool copy, std::int64_t gather, const std::string& prefix,
-                  const std::optional<std::map<std::string, std::uint32_t>>& table, bool by_key) {
+                  const std::optional<std::map<std::string, std::uint32_t>>& table, bool by_key,
+                  const std::string& label) {
     StepArguments arguments{name,
                             std::move(target),
                             full_event,
@@ -30,6 +31,7 @@ class PlanBuilder {
     if (kind == "route" && table && steps_.empty()) model_prefix_ = prefix;
     StepSpec spec;
     spec.name = std::move(name);
+    spec.label = label;
     spec.step = make_step(kind, std::move(arguments));
     spec.concurrency = concurrency;
     spec.capacity = capacity;
@@ -77,7 +79,8 @@ void register_plan(py::module_& m) {
            py::arg("result_path") = py::none(), py::arg("concurrency") = 1, py::arg("capacity") = 1024,
            py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0, py::arg("timeout") = 0.0,
            py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1, py::arg("prefix") = "",
-           py::arg("table") = py::none(), py::arg("by_key") = false, "Add a step; returns its number.")
+           py::arg("table") = py::none(), py::arg("by_key") = false, py::arg("label") = "",
+           "Add a step; returns its number.")
       .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), py::kw_only(),
            py::arg("returns") = false, "The order of calls numbers the outlets; one that `returns` closes a loop.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))

@@ -279,12 +279,12 @@ void Executor::deliver(StepId to, Event&& event) {
 
 void Executor::fail(StepId at, Event&& event, Failure&& failure) {
   const Plan::Entry& step = (*plan_)[at];
-  if (failure.step.empty()) failure.step = step.name;
+  if (failure.step.empty()) failure.step = step.label;
   slots_[at]->stats.failed.add_shared();
   if (step.error_handler != kNoStep) {
     Envelope& envelope = event.own_envelope();
     envelope.error = failure.text();
-    envelope.origin = step.name;
+    envelope.origin = step.label;
     // Whether it can still answer is the event's matter here: the handler may lie off the line.
     return deliver(step.error_handler, std::move(event));
   }
@@ -300,7 +300,7 @@ void Executor::end_failed(Event&& event, Failure&& failure) {
 /// The graph was closed before the step could start with the event.
 void Executor::refuse(StepId at, Event&& event) {
   if (event.completion() == nullptr) return;  // one that was only to wake the step
-  end_failed(std::move(event), Failure{(*plan_)[at].name, 503, "GraphClosed", "the graph was closed before", {}});
+  end_failed(std::move(event), Failure{(*plan_)[at].label, 503, "GraphClosed", "the graph was closed before", {}});
 }
 
 void Executor::drop(StepId at, Event&& event) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from penstock.errors import GraphError
 from penstock.graph import RootFlowStep
 from penstock.resolve import nearest
-from penstock.steps import QueueStep, RouterStep
+from penstock.steps import RouterStep
 
 EMPTY = "no models or steps were set, use function.set_topology() and add steps"
 
@@ -26,6 +26,7 @@ class Shape:
             raise GraphError(EMPTY)
         self._graph = graph
         self.followers: dict[str, list[str]] = {name: [] for name in graph.steps}
+        self.returns: dict[str, list[str]] = {name: [] for name in graph.steps}
         self._join()
         self.catchers = {step.on_error for step in graph.steps.values() if step.on_error}
         if graph.on_error:
@@ -76,6 +77,11 @@ class Shape:
                     near = nearest(earlier, self.followers)
                     raise GraphError(f"step '{name}': cant set after, there is no step named {earlier}{near}")
                 self.followers[earlier].append(name)
+            for later in step.cycle_from:
+                if later not in self.returns:
+                    near = nearest(later, self.returns)
+                    raise GraphError(f"step '{name}': no step named {later} can lead back to it{near}")
+                self.returns[later].append(name)
 
     def _check_steps(self) -> None:
         steps = self._graph.steps
@@ -89,11 +95,6 @@ class Shape:
         for name, step in steps.items():
             if isinstance(step, RouterStep):
                 check_routes(step, name)
-            if isinstance(step, QueueStep) and step.path:
-                kind = step.path.partition("://")[0] if "://" in step.path else "v3io"
-                raise GraphError(
-                    f"step '{name}': queues of kind {kind} ({step.path}) are not offered, only in memory, path=''"
-                )
 
     def _check_loops(self) -> None:
         """Follow errors as well as results: a handler that leads back to the step it serves never ends."""

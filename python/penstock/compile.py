@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from penstock.adapters import StageCalls, Visits, chooser, unwrapped
 from penstock.checks import EMPTY, Shape, check_routes
 from penstock.ensemble import VotingEnsemble
 from penstock.errors import GraphError
@@ -13,9 +15,11 @@ from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
 from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
+from penstock.partition import part_of
+from penstock.queues import queue_step
 from penstock.resolve import Resolver
 from penstock.routers import ModelRouter, Route
-from penstock.steps import BaseStep, RouterStep, TaskStep
+from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
     from penstock._core import Plan
@@ -41,6 +45,8 @@ class Compiled:
         The routers' objects.
     coroutines : bool
         Whether some handler is an async function.
+    results : list
+        What steps give when the graph ends (a reduction's value); filled when it does.
     """
 
     plan: Plan
@@ -48,6 +54,7 @@ class Compiled:
     models: dict[str, V2ModelServer]
     routers: list[Any]
     coroutines: bool
+    results: list[Any]
 
 
 @dataclasses.dataclass
@@ -59,8 +66,8 @@ class _Place:
     inner: list[int]  # those whose failures are failures of the step
 
 
-def check_graph(graph: Any) -> None:
-    """Check all that needs neither names nor a run.
+def check_graph(graph: Any, function: str | None = None) -> None:
+    """Check all that needs neither names nor a run, of the whole graph or of what one function runs.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def check_graph(graph: Any) -> None:
     if isinstance(graph, RouterStep):
         check_routes(graph, graph.name)
     else:
-        Shape(graph)
+        Shape(part_of(graph, function).graph)
 
 
 def compile_graph(
@@ -97,9 +104,9 @@ def compile_graph(
     """
     if graph is None:
         raise GraphError(EMPTY)
-    check_graph(graph)
     builder = _Builder(context, resolver)
     if isinstance(graph, RouterStep):
+        check_routes(graph, graph.name)
         return builder.router_topology(graph)
     return builder.flow_topology(graph)
 
@@ -114,32 +121,50 @@ class _Builder:
         self._models: dict[str, V2ModelServer] = {}
         self._routers: list[Any] = []
         self._coroutines = False
+        self._results: list[Any] = []
 
     def router_topology(self, graph: RouterStep) -> Compiled:
         place = self._router(graph, graph.name, answers=True)
-        return Compiled(self._finish([place.entry]), True, self._models, self._routers, self._coroutines)
+        return self._compiled([place.entry], responds=True)
 
     def flow_topology(self, graph: RootFlowStep) -> Compiled:
-        shape = Shape(graph)
+        part = part_of(graph, self._context.current_function)
+        shape = Shape(part.graph)
         answering = shape.answering()
         places: dict[str, _Place] = {}
-        for name, step in graph.steps.items():
-            places[name] = self._step(step, name, answers=name in answering, may_answer=bool(answering))
+        for name, step in part.graph.steps.items():
+            followers = shape.followers[name] + shape.returns[name]
+            if isinstance(step, QueueStep):
+                place = self._queue(step, name, answers=name in answering, read=name in part.to_others or followers)
+            else:
+                place = self._step(step, name, followers, answers=name in answering, may_answer=bool(answering))
+            if name in part.from_queues:
+                self._put_ahead(place, name, "unwrap", unwrapped)
+            if step.cycle_from or step.max_iterations:
+                self._put_ahead(place, name, "visits", Visits(name, step.max_iterations or graph.max_iterations).enter)
+            places[name] = place
         for name, place in places.items():
-            for follower in shape.followers[name]:
-                for leaving in place.exits:
+            for leaving in place.exits:
+                for follower in shape.followers[name]:
                     self._core.connect(leaving, places[follower].entry)
+                for follower in shape.returns[name]:
+                    self._core.connect(leaving, places[follower].entry, returns=True)
             handler = shape.handler_of(name)
             if handler is not None:
                 for failing in place.inner:
                     self._core.on_error(failing, places[handler].entry)
-        return Compiled(
-            self._finish([places[name].entry for name in shape.entries]),
-            shape.responder is not None,
-            self._models,
-            self._routers,
-            self._coroutines,
-        )
+        return self._compiled([places[name].entry for name in shape.entries], responds=shape.responder is not None)
+
+    def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
+        plan = self._finish(entries)
+        return Compiled(plan, responds, self._models, self._routers, self._coroutines, self._results)
+
+    def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
+        """Have every event go through a function before it enters a step; to the user it is that step."""
+        ahead = self._core.add_step(f"{name}.{what}", "map", function, full_event=True, label=name)
+        self._core.connect(ahead, place.entry)
+        place.entry = ahead
+        place.inner.append(ahead)
 
     def _finish(self, entries: list[int]) -> Plan:
         for entry in entries:
@@ -160,16 +185,26 @@ class _Builder:
         except ValueError as error:
             raise GraphError(str(error)) from error
 
-    def _step(self, step: BaseStep, name: str, *, answers: bool, may_answer: bool) -> _Place:
+    def _step(self, step: BaseStep, name: str, followers: list[str], *, answers: bool, may_answer: bool) -> _Place:
         if isinstance(step, RouterStep):
             return self._router(step, name, answers=answers, may_answer=may_answer)
-        if isinstance(step, TaskStep):
-            loaded = load_step(step, name, self._context, self._resolver)
-            if isinstance(loaded.object, V2ModelServer):
-                self._models.setdefault(name, loaded.object)
-            index = self._task(step, name, loaded, answers=answers)
-        else:
-            index = self._add(step, name, "pass", responder=answers)
+        if not isinstance(step, TaskStep):
+            raise GraphError(f"step '{name}': there is no way to run a {type(step).__name__}")
+        loaded = load_step(step, name, self._context, self._resolver, graph_step=step, outlets=followers)
+        if isinstance(loaded.object, V2ModelServer):
+            self._models.setdefault(name, loaded.object)
+        index = self._task(step, name, loaded, answers=answers)
+        if loaded.select is None:
+            return _Place(index, [index], [index])
+        choose = chooser(loaded.select, followers, name, empty_drops=loaded.empty_drops)
+        choice = self._core.add_step(f"{name}.choice", "choose", choose, copy=step.options.copy, label=name)
+        self._core.connect(index, choice)
+        return _Place(index, [choice], [index, choice])
+
+    def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> _Place:
+        function = queue_step(step, name, self._context, read=bool(read), answers=answers)
+        kind = "pass" if function is None else "map"
+        index = self._add(step, name, kind, function, responder=answers, full_event=function is not None)
         return _Place(index, [index], [index])
 
     def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
@@ -180,8 +215,10 @@ class _Builder:
         ):
             what = f"{step.class_name}" if loaded.kind != "map" else "a step with full_event or do_event"
             raise GraphError(f"step '{name}': {what} takes one event at a time, so it cannot have .batch()")
+        if loaded.kind == "stage":
+            loaded.target = StageCalls(loaded.target, self._results)
         paths: dict[str, Any] = {}
-        if loaded.kind != "model" and not loaded.full_event:
+        if loaded.kind not in ("model", "stage") and not loaded.full_event:
             paths = {"input_path": step.input_path, "result_path": step.result_path}
         return self._add(
             step,
@@ -190,7 +227,7 @@ class _Builder:
             loaded.target,
             concurrency=loaded.concurrency,
             responder=answers,
-            full_event=loaded.full_event and loaded.kind != "model",
+            full_event=loaded.full_event and loaded.kind not in ("model", "stage"),
             **paths,
         )
 

@@ -26,6 +26,8 @@ class Loaded:
     full_event: bool = False
     concurrency: int = 1
     object: Any = None
+    select: Callable[[Any], Any] | None = None  # names the steps that an event goes on to
+    empty_drops: bool = False  # what it means if it names none
 
 
 def load_step(step: TaskStep, name: str, context: Any, resolver: Resolver, **extras: Any) -> Loaded:
@@ -64,11 +66,16 @@ def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: d
         return _of_function(step, found, context, resolver)
     arguments = resolver.class_args(step.class_args)
     if inspect.isclass(found):
-        made = make_object(found, arguments, _offered(step, context) | extras, name)
+        offered = _offered(step, context) | _taken(found, extras)
+        made = make_object(found, arguments, offered, name)
     else:
         made = _adopt(step, found, arguments, context)
     _start(made, name)
-    return _of_object(step, made)
+    loaded = _of_object(step, made)
+    if callable(getattr(made, "select_outlets", None)) and loaded.kind != "stage":
+        loaded.select = made.select_outlets
+        loaded.empty_drops = bool(getattr(made, "empty_drops", False))
+    return loaded
 
 
 def _native(step: TaskStep, kind: str, context: Any, resolver: Resolver) -> Loaded:
@@ -112,6 +119,12 @@ def _offered(step: TaskStep, context: Any) -> dict[str, Any]:
     }
 
 
+def _taken(class_object: Any, extras: dict[str, Any]) -> dict[str, Any]:
+    """Return those extras that the constructor names; they are not for those that take anything."""
+    signature = signature_of(class_object)
+    return {key: value for key, value in extras.items() if signature is not None and key in signature.parameters}
+
+
 def _adopt(step: TaskStep, made: Any, arguments: dict[str, Any], context: Any) -> Any:
     """Take an object that was given ready-made."""
     if isinstance(made, V2ModelServer):
@@ -151,10 +164,14 @@ def _of_object(step: TaskStep, made: Any) -> Loaded:
                 f"handler ({step.handler}) specified but doesnt exist in class {kind}{nearest(step.handler, methods)}"
             )
         return _loaded("map", method, step.full_event, made)
+    if callable(getattr(made, "take", None)):
+        return Loaded("stage", made, object=made)
     if isinstance(made, V2ModelServer):
         if is_async(made.predict):
             raise GraphError(f"{kind}.predict is an async function; a model's predict is a plain one")
         return Loaded("model", made, full_event=True, object=made)
+    if getattr(made, "selects_only", False):
+        return Loaded("pass", None, object=made)
     if callable(getattr(made, "do_event", None)):
         return _loaded("map", made.do_event, True, made)
     if callable(getattr(made, "do", None)):

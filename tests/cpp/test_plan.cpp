@@ -121,7 +121,9 @@ TEST(PlanTest, FusesNoStepThatCanBeReachedInAnotherWay) {
   entry.entries = {0, 1};
   EXPECT_EQ((*entry.compile())[0].fused_next, kNoStep);
   Graph handler = line(3);
-  handler.steps[2].error_handler = 1;
+  handler.add("other", pass_on);
+  handler.steps[3].error_handler = 1;
+  handler.entries = {0, 3};
   EXPECT_EQ((*handler.compile())[0].fused_next, kNoStep);
   Graph merge = line(3);
   merge.add("other", pass_on, {1});
@@ -130,6 +132,28 @@ TEST(PlanTest, FusesNoStepThatCanBeReachedInAnotherWay) {
   fork.add("side", pass_on);
   fork.steps[0].outlets = {1, 3};
   EXPECT_EQ((*fork.compile())[0].fused_next, kNoStep);
+}
+
+TEST(PlanTest, PutsEveryStepBehindThoseThatLeadToIt) {
+  Graph graph;
+  graph.add("last", pass_on);
+  graph.add("middle", pass_on, {0});
+  graph.add("first", pass_on, {1});
+  graph.entries = {2};
+  const auto plan = graph.compile();
+  EXPECT_EQ(std::vector<StepId>(plan->order().begin(), plan->order().end()), (std::vector<StepId>{2, 1, 0}));
+}
+
+TEST(PlanTest, RefusesALoopThatIsNotSaidToBeOne) {
+  Graph loop = line(3);
+  loop.steps[2].outlets = {1};
+  EXPECT_THROW(loop.compile(), GraphError);
+  Graph said = line(3);
+  said.steps[2].outlets = {1};
+  said.steps[2].returns = {1};
+  const auto plan = said.compile();
+  EXPECT_EQ(plan->outlets(2).size(), 1U);
+  EXPECT_TRUE(plan->bounding(2).empty());
 }
 
 }  // namespace

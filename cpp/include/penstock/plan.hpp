@@ -21,6 +21,7 @@ class GraphError : public std::invalid_argument {
 struct StepSpec {
   std::string name;
   std::unique_ptr<Step> step;
+  std::string label{};          ///< what failures call it, as several may be one to the user; default: `name`
   std::size_t concurrency = 1;  ///< calls at once; 1 keeps the order
   std::size_t capacity = 1024;  ///< events waiting: a high-water mark, see channel.hpp
   std::size_t batch_size = 1;   ///< > 1: `run` gets batches
@@ -40,7 +41,7 @@ struct StepSpec {
 class Plan {
  public:
   struct Entry {
-    std::string name;
+    std::string name, label;
     std::size_t concurrency, capacity, batch_size;
     Duration batch_delay, timeout;
     bool by_key, responder, copy;
