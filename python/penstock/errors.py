@@ -38,6 +38,10 @@ class ModelFileNotFound(StepNotReady, FileNotFoundError):
     """The `model_path` of a model has no such file."""
 
 
+class UntrustedModelFile(StepNotReady, PermissionError):
+    """A model file that can run code lies outside of what the graph names."""
+
+
 class StepError(PenstockError, RuntimeError):
     """An event failed in a step.
 
@@ -78,6 +82,43 @@ class StreamError(PenstockError, OSError):
     """A stream did not take a record."""
 
     status_code = 502
+
+
+class ModelNotReady(PenstockError, RuntimeError):
+    """The model is still being loaded, or could not be loaded."""
+
+    status_code = 503
+    kind = "RuntimeError"
+
+
+class RemoteError(PenstockError, RuntimeError):
+    """The target of a remote step answered wrongly, or not at all.
+
+    Attributes
+    ----------
+    answered : int, optional
+        The status of its answer, if there was one.
+    """
+
+    status_code = 502
+    kind = "RuntimeError"
+
+    def __init__(self, message: str, *, answered: int | None = None) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class RemoteUnreachable(RemoteError, ConnectionError):
+    """The target of a remote step cannot be reached, or the connection broke."""
+
+    kind = "OSError"
+
+
+class RemoteTimeout(RemoteError, TimeoutError):
+    """The target of a remote step took too long."""
+
+    status_code = 504
+    kind = "TimeoutError"
 
 
 class PortInUse(PenstockError, OSError):

@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.models import V2ModelServer
+    from penstock.remote import BatchHttpRequests, RemoteStep
     from penstock.routers import ModelRouter
     from penstock.server import GraphServer, create_graph_server
 
 _HOMES = {
+    "BatchHttpRequests": "penstock.remote",
     "Event": "penstock.event",
     "GraphContext": "penstock.context",
     "GraphServer": "penstock.server",
     "MockEvent": "penstock.event",
     "ModelRouter": "penstock.routers",
+    "RemoteStep": "penstock.remote",
     "Response": "penstock.event",
     "V2ModelServer": "penstock.models",
     "VotingEnsemble": "penstock.ensemble",
@@ -25,11 +28,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchHttpRequests",
     "Event",
     "GraphContext",
     "GraphServer",
     "MockEvent",
     "ModelRouter",
+    "RemoteStep",
     "Response",
     "V2ModelServer",
     "VotingEnsemble",

@@ -23,12 +23,13 @@ class FileStream:
 
     Examples
     --------
-    >>> import os, tempfile
+    >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     stream = FileStream(os.path.join(folder, "out.jsonl"))
+    ...     path = pathlib.Path(folder) / "out.jsonl"
+    ...     stream = FileStream(str(path))
     ...     stream.push([{"n": 1}, "two"])
     ...     stream.close()
-    ...     print(open(os.path.join(folder, "out.jsonl")).read(), end="")
+    ...     print(path.read_text(), end="")
     {"n":1}
     "two"
     """
