@@ -21,14 +21,17 @@ from penstock._version import __version__
 if TYPE_CHECKING:
     from penstock import errors, serving
     from penstock.context import GraphContext
+    from penstock.dataitem import DataItem, get_dataitem
     from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.function import ServingFunction, new_function
     from penstock.models import V2ModelServer
     from penstock.routers import ModelRouter
     from penstock.server import GraphServer, create_graph_server
+    from penstock.store import log_artifact, log_dataset, log_model
 
 _HOMES = {
+    "DataItem": "penstock.dataitem",
     "Event": "penstock.event",
     "GraphContext": "penstock.context",
     "GraphServer": "penstock.server",
@@ -39,11 +42,16 @@ _HOMES = {
     "V2ModelServer": "penstock.models",
     "VotingEnsemble": "penstock.ensemble",
     "create_graph_server": "penstock.server",
+    "get_dataitem": "penstock.dataitem",
+    "log_artifact": "penstock.store",
+    "log_dataset": "penstock.store",
+    "log_model": "penstock.store",
     "new_function": "penstock.function",
 }
 _MODULES = ("errors", "serving")
 
 __all__ = [
+    "DataItem",
     "Event",
     "GraphContext",
     "GraphServer",
@@ -56,6 +64,10 @@ __all__ = [
     "__version__",
     "create_graph_server",
     "errors",
+    "get_dataitem",
+    "log_artifact",
+    "log_dataset",
+    "log_model",
     "new_function",
     "serving",
 ]

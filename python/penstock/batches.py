@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
+from penstock.operations import PREDICT, operation_of, request_of
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
@@ -21,6 +24,7 @@ class _Call:
     request: dict[str, Any]
     request_id: str
     names: list[str] | None  # of tensors; None for plain rows
+    operation: str
 
     @property
     def rows(self) -> int:
@@ -39,8 +43,46 @@ class _Call:
         )
 
 
-def infer_batch(model: V2ModelServer, events: list[Any]) -> list[Any]:
-    """Answer each event, with the event or with the exception that it alone gets."""
+def infer_batch(model: V2ModelServer, events: list[Any]) -> Any:
+    """Answer each event, with the event or with the exception that it alone gets; a coroutine of that if need be."""
+    answers, groups = _sort(model, events)
+    if model.is_async:
+        return _infer_later(model, events, answers, groups)
+    for group in groups:
+        start = _start(model)
+        try:
+            result: Any = model.predict(_joined(group))
+        except Exception as error:
+            result = error
+        _share_out(model, group, events, answers, result, start)
+    return answers
+
+
+async def _infer_later(
+    model: V2ModelServer, events: list[Any], answers: list[Any], groups: list[list[_Call]]
+) -> list[Any]:
+    async def answer(place: int) -> None:
+        try:
+            answers[place] = await answers[place]
+        except Exception as error:
+            answers[place] = error
+
+    async def predict(group: list[_Call]) -> None:
+        start = _start(model)
+        try:
+            result: Any = model.predict(_joined(group))
+            result = await result if isinstance(result, CoroutineType) else result
+        except Exception as error:
+            result = error
+        _share_out(model, group, events, answers, result, start)
+
+    waiting = [answer(place) for place, given in enumerate(answers) if isinstance(given, CoroutineType)]
+    await asyncio.gather(*waiting, *(predict(group) for group in groups))
+    return answers
+
+
+def _sort(model: V2ModelServer, events: list[Any]) -> tuple[list[Any], list[list[_Call]]]:
+    """Prepare the requests, and put together those that fit; what is no prediction is answered."""
     answers: list[Any] = [None] * len(events)
     groups: list[list[_Call]] = []
     for place, event in enumerate(events):
@@ -57,40 +99,61 @@ def infer_batch(model: V2ModelServer, events: list[Any]) -> list[Any]:
             groups.append([call])
         else:
             group.append(call)
-    for group in groups:
-        _predict(model, group, events, answers)
-    return answers
+    return answers, groups
 
 
 def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
-    operation = model._operation(event, event.body)
-    if operation not in ("infer", "predict") or hasattr(model, "op_" + operation):
+    operation = operation_of(event)
+    if operation not in PREDICT or hasattr(model, "op_" + operation):
         return None
-    request = model._request(event)
+    if model._loading is not None:
+        model._loading.check(event)
+    body = event.body
+    request = request_of(event, model._input_path)
     given = request.get("id")
-    request, names = model._prepare(request, operation)
-    request_id = given or (event.id if names is None else "")
-    return _Call(place, event.body, request, request_id, names)
-
-
-def _predict(model: V2ModelServer, group: list[_Call], events: list[Any], answers: list[Any]) -> None:
     try:
-        inputs = _join([call.request["inputs"] for call in group])
-        result = model.predict(group[0].request | {"inputs": inputs})
-        counts = [call.rows for call in group]
-        parts = _split(result, counts) if len(group) > 1 else [result]
+        request, names = model._prepare(request, operation)
     except Exception as error:
-        for call in group:
-            answers[call.place] = error
-        return
+        if model._tracker is not None:
+            model._tracker.failed(model._tracker.start(), request, error, operation)
+        raise
+    request_id = given or (event.id if names is None else "")
+    return _Call(place, body, request, request_id, names, operation)
+
+
+def _start(model: V2ModelServer) -> Any:
+    return model._tracker.start() if model._tracker is not None else None
+
+
+def _joined(group: list[_Call]) -> dict[str, Any]:
+    return group[0].request | {"inputs": _join([call.request["inputs"] for call in group])}
+
+
+def _share_out(  # noqa: PLR0917  # the rest of `infer_batch`
+    model: V2ModelServer, group: list[_Call], events: list[Any], answers: list[Any], result: Any, start: Any
+) -> None:
+    """Give each caller of a group its rows of the result, or the exception that the result is."""
+    parts: list[Any] = [result] * len(group)
+    if len(group) > 1 and not isinstance(result, Exception):
+        try:
+            parts = _split(result, [call.rows for call in group])
+        except Exception as error:
+            parts = [error] * len(group)
     for call, part in zip(group, parts, strict=True):
         event = events[call.place]
         try:
-            reply = model._reply(call.request, call.request_id, part, call.names, "infer")
+            if isinstance(part, Exception):
+                raise part
+            reply = model._reply(call.request, call.request_id, part, call.names, call.operation)
             event.body = model._answer(call.body, reply)
             answers[call.place] = event
         except Exception as error:
             answers[call.place] = error
+            if model._tracker is not None:
+                model._tracker.failed(start, call.request, error, call.operation)
+            continue
+        if model._tracker is not None:
+            model._tracker.answered(start, call.request, reply, call.operation)
 
 
 def _form(inputs: Any) -> Any:

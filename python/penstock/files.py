@@ -1,18 +1,67 @@
-"""Where model files come from: this machine's disk, or anything that fsspec reads."""
+"""Where model files come from: this machine's disk, anything that fsspec reads, or the registry."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from penstock.errors import ModelFileNotFound, StepNotReady
+from penstock.dataitem import DataItem
+from penstock.errors import ModelFileNotFound, StepNotReady, UntrustedModelFile
+from penstock.extras import load_extra
+from penstock.modelspec import SPEC_NAMES, ModelSpec, find_spec, read_document
 
+Suffixes = str | tuple[str, ...]
+
+RUNS_CODE = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
 _downloaded: list[tempfile.TemporaryDirectory[str]] = []  # kept, as each removes itself with its object
+_copies: dict[str, str] = {}  # the local copy of what was downloaded -> its URL
 
 
-def fetch_model(name: str, model_path: str | None, suffix: str) -> tuple[str, dict[str, str]]:
-    """Return the local path of a model's file, and those of the other files beside it.
+@dataclasses.dataclass
+class ModelFiles:
+    """A model's files on this machine.
+
+    Attributes
+    ----------
+    file : str
+        The model itself.
+    extra_data : dict of str to DataItem
+        Its other files, by name.
+    spec : ModelSpec, optional
+        What the `model_spec.yaml` beside it says.
+    """
+
+    file: str
+    extra_data: dict[str, DataItem]
+    spec: ModelSpec | None = None
+
+
+def fetch_model(name: str, model_path: str | None, suffix: Suffixes) -> tuple[str, dict[str, DataItem]]:
+    """Return the local path of a model's file, and its other files by name.
+
+    Raises
+    ------
+    ModelFileNotFound
+        There is no such file; the text says where was looked.
+    """
+    found = open_model(name, model_path, suffix)
+    return found.file, found.extra_data
+
+
+def open_model(name: str, model_path: str | None, suffix: Suffixes = "") -> ModelFiles:
+    """Find a model's files and read its spec.
+
+    Parameters
+    ----------
+    name : str
+        The model's name, for errors.
+    model_path : str
+        A file or directory, a URL that fsspec reads, or a ``store://`` URI.
+    suffix : str or tuple of str
+        The end of the file's name, for a directory.
 
     Raises
     ------
@@ -21,37 +70,177 @@ def fetch_model(name: str, model_path: str | None, suffix: str) -> tuple[str, di
     """
     if not model_path:
         raise ModelFileNotFound(f"model '{name}': no model_path is set")
-    path = str(model_path)
-    if path.startswith("file://"):
-        path = path[len("file://") :]
-    elif "://" in path:
-        path = _download(name, path)
+    url = str(model_path)
+    if url.endswith(SPEC_NAMES):
+        url = os.path.dirname(url) or "."
+    path = local_copy(url, f"model '{name}'")
     if os.path.isfile(path):
-        return path, {}
-    if not os.path.isdir(path):
-        raise ModelFileNotFound(f"model '{name}': there is no file or directory {model_path}")
-    files = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
-    for file in files:
-        if file.endswith(suffix):
-            return file, {os.path.basename(other): other for other in files if other != file}
-    held = ", ".join(os.path.basename(file) for file in files) or "no files"
-    raise ModelFileNotFound(f"model '{name}': there is no file '*{suffix}' in {model_path}, which holds {held}")
+        return ModelFiles(path, {})
+    spec_file = find_spec(path)
+    spec = ModelSpec.from_dict(read_document(spec_file)) if spec_file else None
+    files = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and entry.path != spec_file)
+    extra = {os.path.basename(other): DataItem(other) for other in files}
+    if spec is not None:
+        extra |= {key: _beside(path, place) for key, place in spec.extra_data.items()}
+    file = _choose(name, path, files, spec, suffix)
+    if file is None:
+        held = ", ".join(os.path.basename(file) for file in files) or "no files"
+        wanted = " or ".join(f"'*{end}'" for end in ([suffix] if isinstance(suffix, str) else suffix))
+        raise ModelFileNotFound(f"model '{name}': there is no file {wanted} in {model_path}, which holds {held}")
+    return ModelFiles(file, {key: item for key, item in extra.items() if item != file}, spec)
 
 
-def _download(name: str, url: str) -> str:
+def _choose(name: str, folder: str, files: list[str], spec: ModelSpec | None, suffix: Suffixes) -> str | None:
+    """Prefer the file that the spec names."""
+    if spec is not None and spec.model_file.endswith(suffix):
+        named = _beside(folder, spec.model_file)
+        if spec.model_file and "://" in named:
+            return local_copy(named, f"model '{name}'")
+        if spec.model_file and os.path.exists(named):
+            return str(named)
+    return next((file for file in files if file.endswith(suffix)), None)
+
+
+def _beside(folder: str, place: str) -> DataItem:
+    return DataItem(place if "://" in place else os.path.join(folder, place))
+
+
+def local_copy(url: str, what: str) -> str:
+    """Return the path of a file or directory on this machine; what lies elsewhere is copied.
+
+    Parameters
+    ----------
+    url : str
+        A path, a URL that fsspec reads, or a ``store://`` URI.
+    what : str
+        Who asks, for errors.
+
+    Raises
+    ------
+    ModelFileNotFound
+        Nothing is there.
+    StepNotReady
+        No driver reads such a URL.
+    """
+    path = url
+    if url.startswith("file://"):
+        path = url[len("file://") :]
+    elif url.startswith("store://"):
+        from penstock.store import path_of
+
+        path = path_of(url, what)
+    elif "://" in url:
+        return _download(url, what)
+    if not os.path.exists(path):
+        raise ModelFileNotFound(f"{what}: there is no file or directory {url}")
+    return path
+
+
+def _download(url: str, what: str) -> str:
     """Copy a file or directory to a temporary directory, which goes when the process does."""
     import fsspec
 
+    if url.startswith("v3io://"):
+        load_extra("v3iofs", "v3io", f"{what}: reading {url}")  # importing it tells fsspec of the scheme
     try:
         files: Any
         files, remote = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise StepNotReady(f"model '{name}': cannot read {url}: {error}") from error
+        raise StepNotReady(f"{what}: cannot read {url}: {error}") from error
     folder = tempfile.TemporaryDirectory(prefix="penstock-model-")
     _downloaded.append(folder)
-    local = os.path.join(folder.name, os.path.basename(remote.rstrip("/")) or "model")
+    local = os.path.join(os.path.realpath(folder.name), os.path.basename(remote.rstrip("/")) or "model")
     try:
         files.get(remote, local, recursive=files.isdir(remote))
     except FileNotFoundError:
-        raise ModelFileNotFound(f"model '{name}': there is no file or directory {url}") from None
+        raise ModelFileNotFound(f"{what}: there is no file or directory {url}") from None
+    _copies[local] = url.rstrip("/")
     return local
+
+
+def trusted(path: str, context: Any = None, *, model_path: str | None = None) -> bool:
+    """Tell whether a file that can run code may be loaded: it lies where the graph's author said.
+
+    Trusted are the `model_path` of every model of the graph, and what the function's parameter
+    `trusted_model_paths` lists; a link or a spec that leads out of them leads to nothing trusted.
+
+    Parameters
+    ----------
+    path : str
+        The file, on this machine.
+    context : GraphContext, optional
+        The graph's context.
+    model_path : str, optional
+        The path that the caller's own code names.
+
+    Examples
+    --------
+    >>> trusted("/models/m1/model.pkl", model_path="/models/m1"), trusted("/tmp/model.pkl", model_path="/models/m1")
+    (True, False)
+    """
+    place = _origin(path)
+    roots = [str(model_path)] if model_path else []
+    roots += _named_by(context)
+    return any(_lies_in(place, root) for root in map(_normal, roots))
+
+
+def check_trust(name: str, path: str, context: Any = None, *, model_path: str | None = None) -> None:
+    """Refuse a file that can run code and lies outside of what the graph names.
+
+    Raises
+    ------
+    UntrustedModelFile
+        It may not be loaded; the text says how it may.
+    """
+    if path.endswith(RUNS_CODE) and not trusted(path, context, model_path=model_path):
+        raise UntrustedModelFile(
+            f"model '{name}': {_origin(path)} can run code when it is loaded, and lies outside of the model_path "
+            "that the graph names; if it is yours, add its folder to the function's parameter trusted_model_paths"
+        )
+
+
+def _origin(path: str) -> str:
+    real = os.path.realpath(path)
+    for local, url in _copies.items():
+        if _lies_in(real, local):
+            return url + real[len(local) :]
+    return real
+
+
+def _lies_in(place: str, root: str) -> bool:
+    return place == root or place.startswith(root.rstrip("/") + "/")
+
+
+def _normal(root: str) -> str:
+    if root.endswith(SPEC_NAMES):
+        root = os.path.dirname(root) or "."
+    if root.startswith("store://"):
+        from penstock.store import path_of
+
+        try:
+            root = path_of(root, "trusted_model_paths")
+        except ModelFileNotFound:
+            return root  # a model that is not there makes nothing trusted
+    if root.startswith("file://"):
+        root = root[len("file://") :]
+    return root.rstrip("/") if "://" in root else os.path.realpath(root)
+
+
+def _named_by(context: Any) -> list[str]:
+    if context is None:
+        return []
+    more = context.get_param("trusted_model_paths") or ()
+    roots = [str(more)] if isinstance(more, (str, os.PathLike)) else [str(path) for path in more]
+    return roots + list(_model_paths(getattr(context, "root", None)))
+
+
+def _model_paths(step: Any) -> Iterator[str]:
+    arguments = getattr(step, "class_args", None) or {}
+    for key in ("model_path", "artifact_uri"):
+        if isinstance(arguments.get(key), (str, os.PathLike)):
+            yield str(arguments[key])
+    for key in ("steps", "routes"):
+        children = getattr(step, key, None)
+        values: Iterable[Any] = children.values() if isinstance(children, dict) else ()
+        for child in values:
+            yield from _model_paths(child)

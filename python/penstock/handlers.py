@@ -167,9 +167,7 @@ def _of_object(step: TaskStep, made: Any) -> Loaded:
     if callable(getattr(made, "take", None)):
         return Loaded("stage", made, object=made)
     if isinstance(made, V2ModelServer):
-        if is_async(made.predict):
-            raise GraphError(f"{kind}.predict is an async function; a model's predict is a plain one")
-        return Loaded("model", made, full_event=True, object=made)
+        return _of_model(step, made)
     if getattr(made, "selects_only", False):
         return Loaded("pass", None, object=made)
     if callable(getattr(made, "do_event", None)):
@@ -179,6 +177,12 @@ def _of_object(step: TaskStep, made: Any) -> Loaded:
     if callable(made):
         return _loaded("map", made, step.full_event, made)
     raise GraphError(f"class {kind} has no do, no do_event and no __call__; name its method with handler=")
+
+
+def _of_model(step: TaskStep, made: V2ModelServer) -> Loaded:
+    if made.is_async and step.options.max_batch_size <= 1:
+        return Loaded("map", made.do_event, True, _ASYNC_CALLS, made)
+    return Loaded("model", made, True, _ASYNC_CALLS if made.is_async else 1, made)
 
 
 def _loaded(kind: str, target: Any, full_event: bool, made: Any = None) -> Loaded:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timezone
-from io import BytesIO
-from typing import Any
+from collections.abc import Coroutine
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
 
 from penstock import tensors
-from penstock.errors import BadBody, BadRequest, StepNotReady, refuse
-from penstock.event import Response, decode_body
-from penstock.files import fetch_model
+from penstock.errors import BadRequest, GraphError, StepNotReady, refuse
+from penstock.event import Response
+from penstock.files import check_trust, open_model
+from penstock.loading import Loading, check_hooks, has_coroutines, run_coroutine
+from penstock.operations import PREDICT, check_inputs, operation_of, put_reply, request_of, rows_of_dicts
+from penstock.replies import metadata_of, reply_in_rows, reply_in_tensors
 
-_PREDICT = ("infer", "predict")
-_PREFIX = "/v2/models/"
+if TYPE_CHECKING:
+    from penstock.dataitem import DataItem
+    from penstock.modelspec import ModelSpec
+    from penstock.tracking import Tracker
+
 _HOOKS = ("do_event", "do_events", "preprocess", "validate", "postprocess", "_infer", "_reply")
 
 
@@ -22,6 +27,7 @@ class V2ModelServer:
 
     Plain rows in `inputs` come to `predict` as they are, and go back as plain rows. Tensors of the Open
     Inference Protocol come as a NumPy array (a dict of them if there are several inputs), and go back as tensors.
+    `load`, `predict`, `explain` and the operations ``op_xx`` may be async functions.
 
     Parameters
     ----------
@@ -37,8 +43,20 @@ class V2ModelServer:
         Accepted for MLRun's sake; there is one protocol.
     input_path, result_path : str, optional
         Where in the body the request is, and where the reply is written.
+    shard_by_endpoint : bool
+        Keep the tracking records of one model in order, where their stream has partitions.
     **class_args
-        What `get_param` returns.
+        What `get_param` returns. `load_mode="async"` loads on a thread; `model_endpoint_uid` names the model in
+        replies and tracking records.
+
+    Attributes
+    ----------
+    ready : bool
+        Whether the model is loaded.
+    model_spec : ModelSpec, optional
+        What the `model_spec.yaml` says that `get_model` found.
+    labels, metrics : dict
+        What goes into the tracking records.
 
     Examples
     --------
@@ -61,6 +79,7 @@ class V2ModelServer:
         protocol: str | None = None,  # noqa: ARG002  # see above
         input_path: str | None = None,
         result_path: str | None = None,
+        shard_by_endpoint: bool = True,
         **class_args: Any,
     ) -> None:
         self.context = context
@@ -70,32 +89,70 @@ class V2ModelServer:
         self.model = model
         self.ready = False
         self.labels: dict[str, str] = {}
+        self.metrics: dict[str, Any] = {}
+        self.model_spec: ModelSpec | None = None
+        self.model_endpoint_uid = str(class_args.get("model_endpoint_uid") or "")
+        self.shard_by_endpoint = shard_by_endpoint
         self.inputs = list(type(self).inputs)
         self.outputs = list(type(self).outputs)
         self.set_paths(input_path, result_path)
         self._params = class_args
+        self._tracker: Tracker | None = None
+        self._loading: Loading | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether events may wait in a coroutine of the model's."""
+        return has_coroutines(type(self))
 
     @property
     def _native(self) -> bool:
         """Whether a tensor request may go from the wire straight to `predict`."""
         own = all(getattr(type(self), hook) is getattr(V2ModelServer, hook) for hook in _HOOKS)
-        return own and not self._input_path and not self._result_path
+        plain = self._tracker is None and self._loading is None and not self.is_async
+        return own and plain and not self._input_path and not self._result_path
 
-    def post_init(self) -> None:
+    def post_init(self, mode: str = "sync") -> None:
         """Load the model; called once, when the graph is made.
+
+        Parameters
+        ----------
+        mode : {"sync", "async"}
+            "async" loads on a thread of its own: requests get 503 until the model is ready.
 
         Raises
         ------
         StepNotReady
             There is nothing to load, or loading failed.
         """
-        if self.ready:
+        if self.ready or self._loading is not None:
             return
         if self.model is None and type(self).load is V2ModelServer.load:
             raise StepNotReady(f"model '{self.name}': please specify a load method or a model object")
+        check_hooks(self)
+        if self.context is not None:
+            from penstock.tracking import tracker_of
+
+            self._tracker = tracker_of(self)
+        server = getattr(self.context, "server", None)
+        if "async" in (mode, self._params.get("load_mode"), getattr(server, "load_mode", None)):
+            self._loading = Loading(self)
+        else:
+            self.load_now()
+
+    def load_now(self) -> None:
+        """Load the model on this thread; `post_init` calls it.
+
+        Raises
+        ------
+        StepNotReady
+            Loading failed.
+        """
         try:
-            self.load()
-        except StepNotReady:
+            loaded: Any = self.load()  # type: ignore[func-returns-value]  # a coroutine, if it is an async function
+            if isinstance(loaded, CoroutineType):
+                run_coroutine(loaded)
+        except GraphError:
             raise
         except Exception as error:
             raise StepNotReady(
@@ -135,11 +192,8 @@ class V2ModelServer:
 
     def validate(self, request: dict[str, Any], operation: str) -> dict[str, Any]:
         """Refuse a bad request by raising: the caller gets 400."""
-        if operation in (*_PREDICT, "explain"):
-            if "inputs" not in request:
-                raise BadBody('Exception: Expected key "inputs" in request body')
-            if not isinstance(request["inputs"], list) and not _are_arrays(request["inputs"]):
-                raise BadBody('Exception: Expected "inputs" to be a list')
+        if operation in (*PREDICT, "explain"):
+            check_inputs(request)
         return request
 
     def postprocess(self, response: dict[str, Any]) -> dict[str, Any]:
@@ -152,58 +206,99 @@ class V2ModelServer:
             return self._params[key]
         return default if self.context is None else self.context.get_param(key, default)
 
-    def get_model(self, suffix: str = "") -> tuple[str, dict[str, str]]:
+    def set_metric(self, name: str, value: Any) -> None:
+        """Give a metric's value; the latest goes into each tracking record."""
+        self.metrics[name] = value
+
+    def logged_results(
+        self,
+        request: dict[str, Any],  # noqa: ARG002  # for those who write their own
+        response: dict[str, Any],  # noqa: ARG002
+        op: str,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """Return the inputs and outputs to track instead of the request's and reply's own; None for those."""
+        return None, None
+
+    def get_model(self, suffix: str | tuple[str, ...] = "") -> tuple[str, dict[str, DataItem]]:
         """Return the path of the model's file on this machine, and its other files by name.
+
+        A `model_spec.yaml` beside it is read: `model_spec` has it, its inputs and outputs describe the model, and
+        `get_param` finds its parameters.
 
         Parameters
         ----------
-        suffix : str
+        suffix : str or tuple of str
             The end of the file's name, for a `model_path` that is a directory.
 
         Raises
         ------
         ModelFileNotFound
             There is no such file.
+        UntrustedModelFile
+            It can run code, and a link or the spec leads out of what the graph names.
         """
-        return fetch_model(self.name, self.model_path, suffix)
+        found = open_model(self.name, self.model_path, suffix)
+        check_trust(self.name, found.file, self.context, model_path=self.model_path)
+        spec = found.spec
+        if spec is not None:
+            self.model_spec = spec
+            self._params = spec.parameters | self._params
+            self.labels = spec.labels | self.labels
+            self.inputs = self.inputs or spec.inputs
+            self.outputs = self.outputs or spec.outputs
+        return found.file, found.extra_data
+
+    def columns(self) -> list[str]:
+        """Return the names of the inputs, in the order that `predict` expects; empty if they have none."""
+        if self.model_spec is not None and self.model_spec.inputs:
+            return self.model_spec.columns()
+        return [str(feature["name"]) for feature in type(self).inputs]
 
     def infer(self, request: dict[str, Any], event_id: str = "") -> dict[str, Any]:
         """Answer an infer request outside any graph, as the graph would."""
-        return self._infer(request, "infer", event_id)
+        reply = self._infer(request, "infer", event_id)
+        answer: dict[str, Any] = run_coroutine(reply) if isinstance(reply, CoroutineType) else reply
+        return answer
 
     def do_event(self, event: Any) -> Any:
-        """Handle one event: its path or its body name the operation."""
+        """Handle one event: its path or its body name the operation; a coroutine, where the model has to wait."""
         body = event.body
-        operation = self._operation(event, body)
+        operation = operation_of(event)
         if operation in ("", "ready") and event.method == "GET":
             event.body = self._describe(operation, event)
             event.terminated = True
             return event
+        if self._loading is not None:
+            self._loading.check(event)
         custom = getattr(self, "op_" + operation, None) if operation else None
         if custom is not None:
             result = custom(event)
+            if isinstance(result, CoroutineType):
+                return self._customised(event, result)
             if result is not event:
                 event.body = result
             return event
-        if operation not in (*_PREDICT, "explain"):
+        if operation not in (*PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        request = self._request(event)
-        event.body = self._answer(body, self._infer(request, operation, event.id))
+        reply = self._infer(request_of(event, self._input_path), operation, event.id)
+        if isinstance(reply, CoroutineType):
+            return self._answered(event, body, reply)
+        event.body = self._answer(body, reply)
         return event
 
-    def do_events(self, events: list[Any]) -> list[Any]:
-        """Handle a batch: each caller's request is prepared alone, `predict` runs once for rows that fit together."""
+    def do_events(self, events: list[Any]) -> Any:
+        """Handle a batch: each caller's request is prepared alone, `predict` runs once for rows that fit together.
+
+        A coroutine of the list, where the model has to wait.
+        """
         from penstock.batches import infer_batch
 
         return infer_batch(self, events)
 
     def learn(self, inputs: Any, outputs: Any) -> None:
         """Take the metadata from a first request's arrays, unless it is known."""
-        import numpy as np
-
         if not self.inputs:
-            named = inputs if isinstance(inputs, Mapping) else {"input0": inputs}
-            self.inputs = [tensors.metadata_of(name, np.asarray(array)) for name, array in named.items()]
+            self.inputs = metadata_of(inputs)
         if not self.outputs:
             self.outputs = [
                 {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [-1, *tensor["shape"][1:]]}
@@ -214,20 +309,10 @@ class V2ModelServer:
         """Describe the model as MLRun does."""
         return {
             "name": self.name.partition(":")[0],
-            "model_endpoint_uid": "",
+            "model_endpoint_uid": self.model_endpoint_uid,
             "inputs": self.inputs,
             "outputs": self.outputs,
         }
-
-    def _operation(self, event: Any, body: Any) -> str:
-        path = (event.path or "").partition("?")[0]
-        if path.startswith(_PREFIX):
-            parts = path[len(_PREFIX) :].strip("/").split("/")
-            path = "/".join(parts[3:] if parts[1:2] == ["versions"] else parts[1:])
-        operation = path.strip("/")
-        if not operation and isinstance(body, Mapping) and event.method != "GET":
-            operation = str(body.get("operation") or "")
-        return operation or ("" if event.method == "GET" else "infer")
 
     def _describe(self, operation: str, event: Any) -> Any:
         if operation == "ready":
@@ -236,35 +321,53 @@ class V2ModelServer:
             return Response(body=f"Model {self.name} is ready (event_id = {event.id})".encode())
         return self.metadata()
 
-    def _request(self, event: Any) -> dict[str, Any]:
-        """Take the request out of an event's body: a dict of its own, so that hooks may change it."""
-        body = event.body
-        for key in self._input_path:
-            body = body.get(key) if isinstance(body, Mapping) else None
-        if (event.content_type or "").startswith("image/"):
-            return {"inputs": [BytesIO(body)]}
-        if isinstance(body, (str, bytes, bytearray)):
-            body = decode_body(bytes(body) if isinstance(body, bytearray) else body, declared_json=True)
-        if not isinstance(body, Mapping):
-            raise BadBody('Exception: Expected key "inputs" in request body')
-        return dict(body)
-
     def _answer(self, body: Any, reply: Any) -> Any:
         """Put the reply where `result_path` says."""
-        if not self._result_path or not isinstance(body, dict):
-            return reply
-        place = body
-        for key in self._result_path[:-1]:
-            place = place.setdefault(key, {})
-        place[self._result_path[-1]] = reply
-        return body
+        return put_reply(body, self._result_path, reply)
 
-    def _infer(self, request: dict[str, Any], operation: str, event_id: str) -> dict[str, Any]:
+    async def _customised(self, event: Any, result: Coroutine[Any, Any, Any]) -> Any:
+        changed = await result
+        if changed is not event:
+            event.body = changed
+        return event
+
+    async def _answered(self, event: Any, body: Any, reply: Coroutine[Any, Any, Any]) -> Any:
+        event.body = self._answer(body, await reply)
+        return event
+
+    def _infer(self, request: dict[str, Any], operation: str, event_id: str) -> Any:
+        """Return the reply, or a coroutine of it."""
+        tracker = self._tracker
+        start = tracker.start() if tracker is not None else None
         given = request.get("id")
-        request, named = self._prepare(request, operation)
-        request_id = given or (event_id if named is None else "")
-        result = self.explain(request) if operation == "explain" else self.predict(request)
-        return self._reply(request, request_id, result, named, operation)
+        try:
+            request, named = self._prepare(request, operation)
+            request_id = given or (event_id if named is None else "")
+            result = self.explain(request) if operation == "explain" else self.predict(request)
+            if isinstance(result, CoroutineType):
+                return self._infer_later(result, request, request_id, named, operation, start)
+            reply = self._reply(request, request_id, result, named, operation)
+        except Exception as error:
+            if tracker is not None and start is not None:
+                tracker.failed(start, request, error, operation)
+            raise
+        if tracker is not None and start is not None:
+            tracker.answered(start, request, reply, operation)
+        return reply
+
+    async def _infer_later(  # noqa: PLR0917  # the rest of `_infer`
+        self, result: Any, request: dict[str, Any], request_id: str, named: Any, operation: str, start: Any
+    ) -> dict[str, Any]:
+        tracker = self._tracker
+        try:
+            reply = self._reply(request, request_id, await result, named, operation)
+        except Exception as error:
+            if tracker is not None:
+                tracker.failed(start, request, error, operation)
+            raise
+        if tracker is not None:
+            tracker.answered(start, request, reply, operation)
+        return reply
 
     def _prepare(self, request: dict[str, Any], operation: str) -> tuple[dict[str, Any], list[str] | None]:
         """Run the hooks ahead of `predict`; names of the inputs if they are tensors, else None."""
@@ -273,6 +376,8 @@ class V2ModelServer:
         if tensors.are_tensors(inputs):
             names = [tensor["name"] for tensor in inputs or []]
             request = request | {"inputs": tensors.to_arrays(inputs or [])}
+        elif operation.endswith("_dict"):
+            request = rows_of_dicts(request, self.columns())
         request = self.preprocess(request, operation)
         try:
             request = self.validate(request, operation)
@@ -284,31 +389,8 @@ class V2ModelServer:
     def _reply(
         self, request: dict[str, Any], request_id: str, result: Any, named: list[str] | None, operation: str
     ) -> dict[str, Any]:
-        name = self.name if operation == "explain" else self.name.partition(":")[0]
-        reply: dict[str, Any] = {"id": request_id} if request_id or named is None else {}
-        reply["model_name"] = name
         if named is None:
-            reply["outputs"] = _plain_rows(result)
-            if operation != "explain":
-                reply["timestamp"] = datetime.now(timezone.utc).isoformat(sep=" ", timespec="microseconds")
+            reply = reply_in_rows(self, request_id, result, operation)
         else:
-            outputs = tensors.to_tensors(result, [str(output.get("name")) for output in self.outputs])
-            if self.version:
-                reply["model_version"] = self.version
-            if not self.inputs or not self.outputs:
-                inputs = request["inputs"]
-                self.learn(inputs if isinstance(inputs, Mapping) else {named[0]: inputs}, outputs)
-            reply["outputs"] = outputs
+            reply = reply_in_tensors(self, request["inputs"], request_id, result, named, operation)
         return self.postprocess(reply)
-
-
-def _are_arrays(inputs: Any) -> bool:
-    values = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-    return bool(values) and all(hasattr(value, "shape") and hasattr(value, "dtype") for value in values)
-
-
-def _plain_rows(result: Any) -> Any:
-    """Make arrays into rows: a caller of plain rows gets plain rows."""
-    if isinstance(result, dict):
-        return {key: _plain_rows(value) for key, value in result.items()}
-    return result.tolist() if hasattr(result, "tolist") else result
