@@ -42,6 +42,24 @@ class UntrustedModelFile(StepNotReady, PermissionError):
     """A model file that can run code lies outside of what the graph names."""
 
 
+class ModelRunnerError(PenstockError, RuntimeError):
+    """Models of a model runner failed.
+
+    Attributes
+    ----------
+    models_errors : dict of str to str
+        What each of them said.
+    """
+
+    def __init__(self, message: str, *, models_errors: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.models_errors = models_errors or {}
+
+
+class ModelNotRunnable(StepNotReady, ModelRunnerError):
+    """A model has not the method that its execution mechanism calls."""
+
+
 class StepError(PenstockError, RuntimeError):
     """An event failed in a step.
 
