@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.adapters import StageCalls, Visits, chooser, unwrapped
 from penstock.checks import EMPTY, Shape, check_routes
-from penstock.ensemble import VotingEnsemble
 from penstock.errors import GraphError
 from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
@@ -18,7 +17,9 @@ from penstock.models import V2ModelServer
 from penstock.partition import part_of
 from penstock.queues import queue_step
 from penstock.resolve import Resolver
-from penstock.routers import ModelRouter, Route
+from penstock.parallel import ParallelRun
+from penstock.routers import BaseModelRouter, ModelRouter, Route
+from penstock.routing import calls_of, check_number_of_routes, quicken, route_of, runs_apart
 from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _CAPACITY = 1024
 _DEFAULT_ROUTER = "penstock.serving.ModelRouter"
-_OWN_ROUTING = (ModelRouter.do_event, VotingEnsemble.do_event)
+_OWN_ROUTING = (ModelRouter.do_event, ParallelRun.do_event)
 
 
 @dataclasses.dataclass
@@ -47,6 +48,8 @@ class Compiled:
         Whether some handler is an async function.
     results : list
         What steps give when the graph ends (a reduction's value); filled when it does.
+    closers : list
+        What ends the processes of routes; to be called after the graph has ended.
     """
 
     plan: Plan
@@ -55,6 +58,7 @@ class Compiled:
     routers: list[Any]
     coroutines: bool
     results: list[Any]
+    closers: list[Callable[[], None]]
 
 
 @dataclasses.dataclass
@@ -105,10 +109,15 @@ def compile_graph(
     if graph is None:
         raise GraphError(EMPTY)
     builder = _Builder(context, resolver)
-    if isinstance(graph, RouterStep):
-        check_routes(graph, graph.name)
-        return builder.router_topology(graph)
-    return builder.flow_topology(graph)
+    try:
+        if isinstance(graph, RouterStep):
+            check_routes(graph, graph.name)
+            return builder.router_topology(graph)
+        return builder.flow_topology(graph)
+    except BaseException:
+        for close in builder.closers:
+            close()
+        raise
 
 
 class _Builder:
@@ -122,6 +131,7 @@ class _Builder:
         self._routers: list[Any] = []
         self._coroutines = False
         self._results: list[Any] = []
+        self.closers: list[Callable[[], None]] = []
 
     def router_topology(self, graph: RouterStep) -> Compiled:
         place = self._router(graph, graph.name, answers=True)
@@ -143,6 +153,10 @@ class _Builder:
             if step.cycle_from or step.max_iterations:
                 self._put_ahead(place, name, "visits", Visits(name, step.max_iterations or graph.max_iterations).enter)
             places[name] = place
+        self._join(shape, places)
+        return self._compiled([places[name].entry for name in shape.entries], responds=shape.responder is not None)
+
+    def _join(self, shape: Shape, places: dict[str, _Place]) -> None:
         for name, place in places.items():
             for leaving in place.exits:
                 for follower in shape.followers[name]:
@@ -153,11 +167,10 @@ class _Builder:
             if handler is not None:
                 for failing in place.inner:
                     self._core.on_error(failing, places[handler].entry)
-        return self._compiled([places[name].entry for name in shape.entries], responds=shape.responder is not None)
 
     def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
         plan = self._finish(entries)
-        return Compiled(plan, responds, self._models, self._routers, self._coroutines, self._results)
+        return Compiled(plan, responds, self._models, self._routers, self._coroutines, self._results, self.closers)
 
     def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
         """Have every event go through a function before it enters a step; to the user it is that step."""
@@ -260,23 +273,29 @@ class _Builder:
             raise GraphError(f"step '{name}': {error}") from error
 
     def _router(self, step: RouterStep, name: str, *, answers: bool, may_answer: bool = True) -> _Place:
+        check_number_of_routes(step, name)
         prefix = f"{name}/" if name else ""
+        apart = runs_apart(step, self._resolver)
+        processes = self._processes(step, prefix) if apart else {}
         loaded: dict[str, Loaded] = {}
         routes: dict[str, Route] = {}
         for key, route in step.routes.items():
-            made = load_step(route, prefix + key, self._context, self._resolver)
+            made = processes.get(key) or load_step(route, prefix + key, self._context, self._resolver)
             loaded[key] = made
-            handler = made.target.do_event if made.kind == "model" else made.target
-            routes[key] = Route(key, prefix + key, made.object, handler, full_event=made.full_event)
+            routes[key] = route_of(key, prefix + key, made)
             if isinstance(made.object, V2ModelServer):
                 self._models[key] = made.object
         router = self._router_object(step, name, routes)
         self._routers.append(router)
         name = name or getattr(router, "name", None) or type(router).__name__
-        if not isinstance(router, ModelRouter) or type(router).do_event not in _OWN_ROUTING:
-            index = self._add(step, name, "map", router.do_event, full_event=True, responder=answers)
-            return _Place(index, [index], [index])
-        if isinstance(router, VotingEnsemble):
+        if isinstance(router, ParallelRun) and not apart and router.executor_type == "process":
+            raise GraphError(f"step '{name}': say executor_type='process' where the router is added to the graph")
+        if not isinstance(router, BaseModelRouter) or type(router).do_event not in _OWN_ROUTING:
+            return self._in_line(step, name, router, answers=answers)
+        if isinstance(router, ParallelRun):
+            quicken(router, step, routes, loaded)
+            if router.executor_type == "array":
+                return self._in_line(step, name, router, answers=answers)
             return self._fan_out(step, name, router, self._routes(step, prefix, loaded), answers=answers)
         # First of all, as the core decodes requests ahead for a router that is the plan's first step.
         chooser = self._add(
@@ -284,6 +303,29 @@ class _Builder:
         )
         indexes = self._routes(step, prefix, loaded, answers=answers and not router.leaves)
         return self._choice(name, router, chooser, indexes, answers=answers, may_answer=may_answer)
+
+    def _in_line(self, step: RouterStep, name: str, router: Any, *, answers: bool) -> _Place:
+        """Have a router call its routes itself, all in one step."""
+        concurrency = calls_of(router.do_event, getattr(router, "routes", {}))
+        self._coroutines = self._coroutines or concurrency > 1
+        index = self._add(
+            step, name, "map", router.do_event, full_event=True, responder=answers, concurrency=concurrency
+        )
+        return _Place(index, [index], [index])
+
+    def _processes(self, step: RouterStep, prefix: str) -> dict[str, Loaded]:
+        """Start a process for each route; they make their objects at the same time."""
+        from penstock.route_process import RouteProcess
+
+        started: dict[str, RouteProcess] = {}
+        for key, route in step.routes.items():
+            started[key] = RouteProcess(route, prefix + key, self._context, self._resolver)
+        for process in started.values():
+            self.closers.append(process.close)
+            process.start()
+        for process in started.values():
+            process.wait()
+        return {key: Loaded("map", process.do_event, full_event=True) for key, process in started.items()}
 
     def _routes(self, step: RouterStep, prefix: str, loaded: dict[str, Loaded], *, answers: bool = False) -> list[int]:
         return [self._task(route, prefix + key, loaded[key], answers=answers) for key, route in step.routes.items()]
@@ -296,14 +338,15 @@ class _Builder:
         router = load_step(
             step, name or step.class_name.rpartition(".")[2], self._context, self._resolver, routes=routes
         ).object
-        if isinstance(router, ModelRouter) and not router.routes:
+        if isinstance(router, BaseModelRouter) and not router.routes:
             router.adopt(routes)
         if not callable(getattr(router, "do_event", None)):
-            raise GraphError(f"step '{name}': {type(router).__name__} is no router, it has no do_event")
+            kind = type(router).__name__
+            raise GraphError(f"step '{name}': {kind} is no router: write do_event(event), or subclass ModelRouter")
         return router
 
     def _choice(
-        self, name: str, router: ModelRouter, chooser: int, indexes: list[int], *, answers: bool, may_answer: bool
+        self, name: str, router: Any, chooser: int, indexes: list[int], *, answers: bool, may_answer: bool
     ) -> _Place:
         own = self._core.add_step(f"{name}.self", "pass", responder=may_answer)
         for index in indexes:
@@ -317,7 +360,7 @@ class _Builder:
         return _Place(chooser, [leave], [chooser, *indexes, leave])
 
     def _fan_out(
-        self, step: RouterStep, name: str, router: VotingEnsemble, indexes: list[int], *, answers: bool
+        self, step: RouterStep, name: str, router: ParallelRun, indexes: list[int], *, answers: bool
     ) -> _Place:
         gather = self._core.add_step(f"{name}.out", "gather", router.gather, responder=answers)
         scatter = self._add(step, name, "scatter", router.scatter, gather=gather)

@@ -152,30 +152,39 @@ def _start(made: Any, name: str) -> None:
 
 
 def _of_object(step: TaskStep, made: Any) -> Loaded:
-    kind = type(made).__name__
     handler = step.target.handler_object
     if handler is not None:
         return _loaded("map", functools.partial(handler, made), step.full_event, made)
     if step.handler:
-        method = getattr(made, step.handler, None)
-        if not callable(method):
-            methods = [name for name in dir(made) if not name.startswith("_") and callable(getattr(made, name))]
-            raise NameNotFound(
-                f"handler ({step.handler}) specified but doesnt exist in class {kind}{nearest(step.handler, methods)}"
-            )
-        return _loaded("map", method, step.full_event, made)
+        return _loaded("map", _method(made, step.handler), step.full_event, made)
     if callable(getattr(made, "take", None)):
         return Loaded("stage", made, object=made)
     if isinstance(made, V2ModelServer):
         return _of_model(step, made)
     if getattr(made, "selects_only", False):
         return Loaded("pass", None, object=made)
-    if callable(getattr(made, "do_event", None)):
-        return _loaded("map", made.do_event, True, made)
-    if callable(getattr(made, "do", None)):
-        return _loaded("map", made.do, step.full_event, made)
+    whole = callable(getattr(made, "do_event", None))
+    return _loaded("map", _own_choice(made), step.full_event or whole, made)
+
+
+def _method(made: Any, name: str) -> Callable[..., Any]:
+    method = getattr(made, name, None)
+    if callable(method):
+        return method  # type: ignore[no-any-return]
+    kind = type(made).__name__
+    methods = [each for each in dir(made) if not each.startswith("_") and callable(getattr(made, each))]
+    raise NameNotFound(f"handler ({name}) specified but doesnt exist in class {kind}{nearest(name, methods)}")
+
+
+def _own_choice(made: Any) -> Callable[..., Any]:
+    """Return the method that a class's events go to if the step names none."""
+    for name in ("do_event", "do"):
+        method = getattr(made, name, None)
+        if callable(method):
+            return method  # type: ignore[no-any-return]
     if callable(made):
-        return _loaded("map", made, step.full_event, made)
+        return made  # type: ignore[no-any-return]
+    kind = type(made).__name__
     raise GraphError(f"class {kind} has no do, no do_event and no __call__; name its method with handler=")
 
 
