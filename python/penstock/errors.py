@@ -143,6 +143,12 @@ class PortInUse(PenstockError, OSError):
     """Another process listens on the port."""
 
 
+class FunctionUnreachable(PenstockError, OSError):
+    """Nobody answers at a function's address."""
+
+    status_code = 503
+
+
 class BadRequest(PenstockError, ValueError):
     """penstock refused the request before any step of the user ran on it."""
 
