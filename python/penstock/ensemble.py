@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock import tensors
+from penstock import tensors, votes
 from penstock.errors import BadRequest, GraphError, ModelNotFound, PenstockError, blame
 from penstock.event import Response, clone
+from penstock.models import V2ModelServer
+from penstock.parallel import ParallelRun, Parts
 from penstock.resolve import nearest
-from penstock.routers import ModelRouter, Route
+from penstock.routers import BaseModelRouter, Route
 
-_OPERATIONS = ("infer", "predict", "explain")
+_PREDICT = ("infer", "predict")
+_OPERATIONS = (*_PREDICT, "explain")
+_KINDS = (None, "classification", "regression")
+_HOOKS = ("parse_event", "preprocess", "scatter", "_enter", "_take", "_parts", "_named", "_asked")
 
 
-class VotingEnsemble(ModelRouter):
+class _Rows:
+    """A request that is known to be one of plain rows, so a model's `predict` may have it at once."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+
+
+class VotingEnsemble(ParallelRun):
     """Asks all models at once and answers with their vote.
 
-    A path that names one model, ``/v2/models/m2/infer``, asks that one alone.
+    A path that names one model, ``/v2/models/m2/infer``, asks that one alone. To explain is no matter of votes:
+    ``explain`` answers with what each model says, by its name.
 
     Parameters
     ----------
@@ -27,42 +41,51 @@ class VotingEnsemble(ModelRouter):
         what is no number, are classes.
     weights : dict of str to float, optional
         By model; their sum may be anything above 0. A model that is not named has no vote. Default: all the same.
+    executor_type, on_error
+        As for `ParallelRun`. With ``on_error="partial"`` those that answer vote.
     format_response_with_col_name_flag : bool
         Answer ``{"outputs": {column: [...]}}``.
     prediction_col_name : str
         The column's name.
+    shard_by_endpoint : bool, optional
+        Accepted for MLRun's sake; it is about its monitoring.
     **router_args
-        What `ModelRouter` takes.
+        What `BaseModelRouter` takes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the order is MLRun's
         self,
         context: Any = None,
         name: str | None = None,
         routes: dict[str, Route] | None = None,
-        *,
+        protocol: str | None = None,
+        url_prefix: str | None = None,
+        health_prefix: str | None = None,
         vote_type: str | None = None,
         weights: dict[str, float] | None = None,
+        executor_type: Any = "thread",
         format_response_with_col_name_flag: bool = False,
         prediction_col_name: str = "prediction",
+        shard_by_endpoint: bool | None = None,  # noqa: ARG002  # see above
         **router_args: Any,
     ) -> None:
-        router_args.pop("executor_type", None)  # MLRun's choice of pool: here routes always run in parallel
-        super().__init__(context, name, routes, **router_args)
-        if vote_type not in (None, "classification", "regression"):
+        super().__init__(
+            context, name, routes, protocol, url_prefix, health_prefix, executor_type=executor_type, **router_args
+        )
+        if vote_type not in _KINDS:
             raise GraphError(f"vote_type is 'classification' or 'regression', not {vote_type!r}")
         self.vote_type = vote_type
         self.weights = weights
         self.format_response_with_col_name_flag = format_response_with_col_name_flag
         self.prediction_col_name = prediction_col_name
-        self._shares = self._normalised(weights)
+        self._vote_on(self.routes)
 
     def adopt(self, routes: dict[str, Route]) -> None:
         """Take the routes, and give each its share of the vote."""
         super().adopt(routes)
-        self._shares = self._normalised(self.weights)
+        self._vote_on(routes)
 
-    def logic(self, predictions: list[list[Any]], weights: list[float]) -> list[Any]:
+    def logic(self, predictions: list[list[Any]], weights: list[float]) -> Any:
         """Decide: one result for each row of `predictions`, which has a column a model; `weights` add up to 1.
 
         Examples
@@ -70,96 +93,133 @@ class VotingEnsemble(ModelRouter):
         >>> VotingEnsemble(vote_type="regression").logic([[1, 3], [5, 7]], [0.5, 0.5])
         [2.0, 6.0]
         """
-        import numpy as np
-
-        votes = np.asarray(predictions)
         if self.vote_type is None:
-            whole = votes.dtype.kind not in "fc" or bool(np.all(votes == np.floor(votes.real)))
-            self.vote_type = "classification" if whole else "regression"
-        if self.vote_type == "regression":
-            means: list[Any] = np.average(votes.astype(float), axis=1, weights=weights).tolist()
-            return means
-        classes, places = np.unique(votes, return_inverse=True)
-        places = places.reshape(votes.shape)
-        shares = np.zeros((len(votes), *votes.shape[2:], len(classes)))
-        for column, weight in enumerate(weights):
-            shares += (places[:, column, ..., None] == np.arange(len(classes))) * weight
-        winners: list[Any] = classes[shares.argmax(axis=-1)].tolist()
-        return winners
+            self.vote_type = votes.kind_of(predictions)
+        return (votes.means if self.vote_type == "regression" else votes.majorities)(predictions, weights)
 
-    def do_event(self, event: Any) -> Any:
-        """Route an event and run its routes in line, one after the other."""
-        names = list(self.routes)
-        results: list[tuple[int, Any]] = []
-        for outlet, part in self.scatter(event):
-            results.append((outlet, part if outlet == len(names) else self.routes[names[outlet]].run(part)))
-        return self.gather(event, results)
-
-    def scatter(self, event: Any) -> list[tuple[int, Any]]:
+    def scatter(self, event: Any) -> Parts:
         """Return the routes to ask, each with the event it gets; the number behind the last is the answer itself."""
+        operation = self._paths.get(event.path)
+        body = event.body
+        if operation is not None and type(body) is dict and event.method != "GET" and "data_url" not in body:
+            return self._ask_all(event, body, operation)
         self._enter(event)
-        names = list(self.routes)
-        event.penstock_asked = "self"
         parts = self._parts(event)
+        own = len(self._names)
         if parts is None:
-            return [(len(names), event)]
+            event.penstock_asked = "self"
+            return [(own, event)]
         name, operation = self._asked(event, parts)
         if event.method == "GET" and name in ("", self.name) and self._describe(event, name, operation):
-            return [(len(names), event)]
-        if name in self.routes and event.method == "GET" and operation in ("", "ready"):
-            event.path = operation
-            event.body = self.routes[name].run(copy.copy(event)).body
-            return [(len(names), event)]
+            event.penstock_asked = "self"
+            return [(own, event)]
         if name in self.routes:
             event.penstock_asked = "one"
             event.path = operation
-            return [(names.index(name), copy.copy(event))]
+            return [(self._names.index(name), event.__copy__())]
         if name not in ("", self.name):
             raise ModelNotFound(
-                f"model {name} doesnt exist, available models: {' | '.join([*names, self.name])} "
+                f"model {name} doesnt exist, available models: {' | '.join([*self._names, self.name])} "
                 "or an operation alone for ensemble operation"
             )
         if operation not in ("", *_OPERATIONS):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        event.penstock_asked = "all"
-        event.path = operation or "infer"
-        return [(outlet, self._for_route(event)) for outlet in range(len(names))]
+        return self._ask_all(event, event.body, operation or "infer")
 
-    def gather(self, event: Any, results: list[tuple[int, Any]]) -> Any:
+    def gather(self, event: Any, results: Parts) -> Any:
         """Make the answer from what the routes gave."""
-        names = list(self.routes)
-        for outlet, result in results:
-            if isinstance(result, BaseException):
-                if outlet < len(names):
-                    blame(result, self.routes[names[outlet]].step)
-                raise result
-        if event.penstock_asked != "all":
-            result = results[0][1]
-            event.body = result.body
-            if event.penstock_asked == "self" or getattr(result, "terminated", False):
-                event.terminated = True
-                return event
-            return self.leave(event)
-        rows = [self._rows(names[outlet], result.body) for outlet, result in results]
-        request = event.body if isinstance(event.body, Mapping) else {}
-        shares = [self._shares[names[outlet]] for outlet, _ in results]
-        voted = self._vote([values for values, _ in rows], shares)
-        tensor_name = rows[0][1]
-        request_id = request.get("id") or (event.id if tensor_name is None else "")
+        if len(results) == 1 and (asked := getattr(event, "penstock_asked", "all")) != "all":
+            return self._hand_on(event, *results[0], asked)
+        answers, errors = self._sort(results)
+        body = event.body
+        given = body.get("id") if isinstance(body, Mapping) else None
+        tensor_name = None
+        outputs: Any
+        if event.path == "explain":
+            outputs = {name: _outputs_of(result.body) for name, result in answers.items()}
+        else:
+            columns: list[Any] = []
+            for name, result in answers.items():
+                column, tensor_name = self._rows(name, result.body)
+                columns.append(column)
+            outputs = self._vote(answers, columns)
+        request_id = given or (event.id if tensor_name is None else "")
         reply: dict[str, Any] = {"id": request_id} if request_id else {}
         reply["model_name"] = self.name
         if tensor_name is not None:
-            reply["outputs"] = tensors.to_tensors(voted, [tensor_name])
-        elif self.format_response_with_col_name_flag:
-            reply["outputs"] = {self.prediction_col_name: voted}
-        else:
-            reply["outputs"] = voted
-        event.body = reply
+            outputs = tensors.to_tensors(outputs, [tensor_name])
+        elif self.format_response_with_col_name_flag and event.path != "explain":
+            outputs = {self.prediction_col_name: outputs}
+        reply["outputs"] = outputs
+        event.body = self._with_errors(reply, errors)
         return self.leave(event)
 
     def models(self) -> dict[str, Any]:
         """List the models, and the ensemble itself."""
         return {"models": [*self.routes, self.name], "weights": self.weights}
+
+    def quick(self, route: Route) -> Callable[[Any], Any] | None:
+        """Return what asks a model, if nothing is to be done around its `predict`: a vote needs the outputs only."""
+        model = route.object
+        if not isinstance(model, V2ModelServer) or not model._native or route.is_async:
+            return None
+        do_event, predict = model.do_event, model.predict
+
+        def ask(event: Any) -> Any:
+            body = event.body
+            if type(body) is not _Rows:
+                return do_event(event)
+            event.body = {"outputs": predict(body.request)}
+            return event
+
+        self._quick.add(route.name)
+        return ask
+
+    def _vote_on(self, routes: dict[str, Route]) -> None:
+        self._shares = self._normalised(self.weights)
+        self._even = list(self._shares.values())
+        self._quick: set[str] = set()
+        self._paths = self._plain_paths() if routes else {}
+
+    def _plain_paths(self) -> dict[str, str]:
+        """Return the operation by the paths that ask the whole ensemble, if nothing but the path decides."""
+        own = all(getattr(type(self), hook) is getattr(VotingEnsemble, hook) for hook in _HOOKS)
+        if not own or self._input_path or self._result_path:
+            return {}
+        paths = {}
+        for operation in _OPERATIONS:
+            if operation not in self.routes:
+                paths[f"{self.url_prefix}/{operation}"] = operation
+            if self.name not in self.routes:
+                paths[f"{self.url_prefix}/{self.name}/{operation}"] = operation
+        return paths
+
+    def _ask_all(self, event: Any, body: Any, operation: str) -> Parts:
+        event.path = operation
+        names = self._names
+        if len(names) == 1:
+            event.penstock_asked = "all"
+        inputs = body.get("inputs") if type(body) is dict and operation != "explain" else None
+        plain = type(inputs) is list and not (inputs and isinstance(inputs[0], Mapping))
+        quick = self._quick if plain else ()
+        parts: Parts = []
+        for outlet, name in enumerate(names):
+            part = event.__copy__()
+            part.body = _Rows(clone(body)) if name in quick else clone(body)
+            parts.append((outlet, part))
+        return parts
+
+    def _hand_on(self, event: Any, outlet: int, result: Any, asked: str) -> Any:
+        """Answer with what one model, or the ensemble itself, has said."""
+        if isinstance(result, BaseException):
+            if outlet < len(self._names):
+                blame(result, self.routes[self._names[outlet]].step)
+            raise result
+        event.body = result.body
+        if asked == "self" or getattr(result, "terminated", False):
+            event.terminated = True
+            return event
+        return self.leave(event)
 
     def _asked(self, event: Any, parts: list[str]) -> tuple[str, str]:
         if parts and parts[0] in _OPERATIONS and parts[0] not in self.routes:
@@ -177,31 +237,38 @@ class VotingEnsemble(ModelRouter):
             event.body = self.models()
         return True
 
-    def _for_route(self, event: Any) -> Any:
-        part = copy.copy(event)
-        part.body = clone(event.body)
-        return part
+    def _enter(self, event: Any) -> None:
+        BaseModelRouter._enter(self, event)
 
     def _rows(self, name: str, body: Any) -> tuple[list[Any], str | None]:
         """Return a route's predictions, and the tensor's name if that is what they came in."""
-        outputs: Any = body.get("outputs") if isinstance(body, Mapping) else body
+        outputs = body.get("outputs") if isinstance(body, Mapping) else body
+        if type(outputs) is list and not (outputs and isinstance(outputs[0], Mapping)):
+            return outputs, None
         if tensors.are_tensors(outputs):
             array = tensors.to_array(outputs[0])
             rows: list[Any] = (array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array).tolist()
             return rows, outputs[0]["name"]
         if hasattr(outputs, "tolist"):
             outputs = outputs.tolist()
-        if not isinstance(outputs, list):
+        if not isinstance(outputs, (list, tuple)):
             raise PenstockError(f"route '{name}' gave no list of outputs to vote on")
-        return outputs, None
+        return list(outputs), None
 
-    def _vote(self, columns: list[list[Any]], shares: list[float]) -> list[Any]:
+    def _vote(self, names: Mapping[str, Any], columns: list[list[Any]]) -> list[Any]:
         lengths = {len(column) for column in columns}
         if len(lengths) > 1:
-            counts = ", ".join(f"{name}: {len(column)}" for name, column in zip(self.routes, columns, strict=True))
+            counts = ", ".join(f"{name}: {len(column)}" for name, column in zip(names, columns, strict=True))
             raise PenstockError(f"the routes gave different numbers of outputs ({counts})")
-        if not lengths or lengths == {0}:
+        if lengths == {0}:
             return []
+        shares = self._even
+        if len(names) < len(shares):
+            shares = [self._shares[name] for name in names]
+            total = sum(shares)
+            if total <= 0:
+                raise PenstockError(f"only {', '.join(names)} answered, which have no vote")
+            shares = [share / total for share in shares]
         voted = self.logic([list(row) for row in zip(*columns, strict=True)], shares)
         return voted.tolist() if hasattr(voted, "tolist") else list(voted)
 
@@ -219,3 +286,7 @@ class VotingEnsemble(ModelRouter):
         if total <= 0:
             raise GraphError("the weights add up to 0, so no model has a vote")
         return {name: weights.get(name, 0) / total for name in self.routes}
+
+
+def _outputs_of(body: Any) -> Any:
+    return body.get("outputs") if isinstance(body, Mapping) else body

@@ -36,7 +36,7 @@ def request_of(event: Any, input_path: list[str]) -> dict[str, Any]:
     body = event.body
     for key in input_path:
         body = body.get(key) if isinstance(body, Mapping) else None
-    if (event.content_type or "").startswith("image/"):
+    if (event.content_type or "").startswith("image/") and not isinstance(body, Mapping):  # a router may have read it
         return {"inputs": [BytesIO(body)]}
     if isinstance(body, (str, bytes, bytearray)):
         body = decode_body(bytes(body) if isinstance(body, bytearray) else body, declared_json=True)

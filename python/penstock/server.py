@@ -221,7 +221,13 @@ class GraphServer:
         from penstock.engine import Engine, loop
 
         compiled = self.compiled or self._compile(sys.modules.get("__main__"))
-        self._engine = Engine(compiled.plan, self.name)
+        self._engine = Engine(
+            compiled.plan,
+            self.name,
+            on_failure=self._failed,
+            results=compiled.results,
+            closers=compiled.closers,
+        )
         if compiled.coroutines:
             loop.start()
         return self._engine
@@ -231,15 +237,28 @@ class GraphServer:
         self._responds = self.compiled.responds
         return self.compiled
 
-    def wait_for_completion(self, timeout: float = _DRAIN_SECONDS) -> None:
-        """Wait until all events are settled, then close: a graph that was waited for takes no more events."""
-        self.engine.drain(timeout)
+    def wait_for_completion(self, timeout: float = _DRAIN_SECONDS) -> Any:
+        """Wait until all events are settled, then close: a graph that was waited for takes no more events.
+
+        Returns
+        -------
+        object
+            What a step gives at the end (a reduction's value); None if there is no such step.
+        """
+        result = self.engine.finish(timeout)
         self.close()
+        return result
+
+    def _failed(self, step: str, text: str, event_id: str, cause: BaseException | None, body: Any) -> None:
+        """Report a failure that no error handler took."""
 
     def close(self) -> None:
         """Close without waiting for events that are still under way."""
         if self._engine is not None:
             self._engine.close()
+        elif self.compiled is not None:
+            for close in self.compiled.closers:
+                close()
 
 
 def create_graph_server(

@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.models import V2ModelServer
+    from penstock.parallel import ParallelRun
     from penstock.remote import BatchHttpRequests, RemoteStep
-    from penstock.routers import ModelRouter
+    from penstock.routers import BaseModelRouter, ModelRouter
     from penstock.server import GraphServer, create_graph_server
 
 _HOMES = {
+    "BaseModelRouter": "penstock.routers",
     "BatchHttpRequests": "penstock.remote",
     "Event": "penstock.event",
     "GraphContext": "penstock.context",
     "GraphServer": "penstock.server",
     "MockEvent": "penstock.event",
     "ModelRouter": "penstock.routers",
+    "ParallelRun": "penstock.parallel",
     "RemoteStep": "penstock.remote",
     "Response": "penstock.event",
     "V2ModelServer": "penstock.models",
@@ -28,12 +31,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "BaseModelRouter",
     "BatchHttpRequests",
     "Event",
     "GraphContext",
     "GraphServer",
     "MockEvent",
     "ModelRouter",
+    "ParallelRun",
     "RemoteStep",
     "Response",
     "V2ModelServer",

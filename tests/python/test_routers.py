@@ -223,7 +223,7 @@ def test_every_way_to_ask_the_whole_ensemble(path):
 
 def test_an_ensemble_explains():
     with ensemble("m1", "m2") as server:
-        assert server.test("/v2/models/explain", body={"inputs": [1]})["outputs"] == [0]
+        assert server.test("/v2/models/explain", body={"inputs": [1]})["outputs"] == {"m1": [0], "m2": [0]}
 
 
 def test_one_model_of_an_ensemble_can_be_asked_alone():

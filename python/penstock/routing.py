@@ -1,0 +1,67 @@
+"""What compiling a router needs to know about it and its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penstock.errors import MLRunModelLimitExceededError
+from penstock.handlers import _ASYNC_CALLS, Loaded
+from penstock.parallel import ParallelRun
+from penstock.resolve import Resolver, is_async
+from penstock.routers import Route
+from penstock.steps import RouterStep
+
+_MOST_ROUTES = 5000
+
+
+def check_number_of_routes(step: RouterStep, name: str) -> None:
+    """Refuse a router with more routes than MLRun takes.
+
+    Raises
+    ------
+    MLRunModelLimitExceededError
+        There are more.
+    """
+    count = len(step.routes)
+    if count > _MOST_ROUTES:
+        which = f"router '{name}'" if name else "the router"
+        raise MLRunModelLimitExceededError(
+            f"{which} has {count} routes, more than the {_MOST_ROUTES} that there may be"
+        )
+
+
+def runs_apart(step: RouterStep, resolver: Resolver) -> bool:
+    """Tell whether the routes of a router run in processes, so that nothing of them is to be made here."""
+    found = step.target.class_object
+    if found is None:
+        found = resolver.find(step.class_name) if step.class_name else None
+    if not isinstance(found, type):
+        return isinstance(found, ParallelRun) and found.executor_type == "process"
+    executor = step.class_args.get("executor_type")
+    return issubclass(found, ParallelRun) and getattr(executor, "value", executor) == "process"
+
+
+def route_of(key: str, step: str, loaded: Loaded) -> Route:
+    """Make the route that a router's own code may run."""
+    handler = loaded.target.do_event if loaded.kind == "model" else loaded.target
+    awaited = loaded.concurrency > 1 or is_async(handler)
+    return Route(key, step, loaded.object, handler, full_event=loaded.full_event, is_async=awaited)
+
+
+def quicken(router: ParallelRun, step: RouterStep, routes: Mapping[str, Route], loaded: dict[str, Loaded]) -> None:
+    """Let a router replace what its models do around `predict`, where it has no use for it."""
+    for key, route in routes.items():
+        made = loaded[key]
+        if made.kind != "model" or step.routes[key].options.max_batch_size > 1:
+            continue
+        handler = router.quick(route)
+        if handler is not None:
+            route.bind(handler)
+            loaded[key] = Loaded("map", handler, full_event=True, concurrency=made.concurrency, object=made.object)
+
+
+def calls_of(do_event: Callable[[Any], Any], routes: Mapping[str, Any]) -> int:
+    """Return how many calls of a router's own routing may be in flight."""
+    waits = is_async(do_event) or any(getattr(route, "is_async", False) for route in routes.values())
+    return _ASYNC_CALLS if waits else 1
