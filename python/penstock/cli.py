@@ -7,7 +7,8 @@ import sys
 import click
 
 from penstock import __version__
-from penstock.errors import PenstockError
+from penstock.errors import GraphError, PenstockError
+from penstock.plotting.draw import TEXTS
 from penstock.targets import TargetError, load_target
 
 _EXAMPLES = """\b
@@ -51,5 +52,32 @@ def serve(  # noqa: PLR0917  # an argument an option
     except TargetError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
     except PenstockError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+@main.command(help=f"Draw a function's graph.\n\n{_EXAMPLES}")
+@click.argument("target")
+@click.option(
+    "-o", "--output", default=None, type=click.Path(dir_okay=False), help="Where to write it; without, it is printed."
+)
+@click.option(
+    "--format", "form", default=None, help="svg (the default), mermaid or dot; Graphviz draws png, pdf and others."
+)
+@click.option("--direction", default="TB", show_default=True, type=click.Choice(["TB", "LR"]), help="Top down or not.")
+def plot(target: str, output: str | None, form: str | None, direction: str) -> None:
+    """Load a target and draw its graph."""
+    try:
+        function, _ = load_target(target)
+        if function.spec.graph is None:
+            raise GraphError("there is no graph to draw; write fn.set_topology() and add steps")
+        if output is None and (form or "svg") not in TEXTS:
+            raise click.UsageError(f"{form} is no text to print; say where to write it: -o graph.{form}")
+        drawing = function.spec.graph.plot(output, form if output else form or "svg", rankdir=direction)
+        if output is None:
+            click.echo(str(drawing), nl=False)
+    except TargetError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    except (PenstockError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

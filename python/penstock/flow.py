@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from penstock.base import BaseStep, Self, _has_downstream
 from penstock.errors import GraphError
+from penstock.plotting import Plotted
 from penstock.resolve import nearest
 from penstock.spec import Target, whole, without_empty
 from penstock.steps import ErrorStep, QueueStep, RouterStep, TaskStep
@@ -15,7 +16,7 @@ from penstock.walks import child_functions, create_streams, queue_links
 QUEUE_NAMES = (">>", "$queue")
 
 
-class FlowStep(BaseStep):
+class FlowStep(Plotted, BaseStep):
     """A graph of steps; inside another flow, one step of it whose events go through all of these.
 
     An event enters at the steps that come after no other. The results of the steps that none follows are the

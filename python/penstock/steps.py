@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from penstock.base import BaseStep, Self
 from penstock.errors import GraphError, MLRunModelLimitExceededError
+from penstock.plotting import Plotted
 from penstock.resolve import nearest
 from penstock.spec import Target, check_args, plain, without_empty
 
@@ -143,7 +144,7 @@ class MonitoringApplicationStep(TaskStep):
     kind = "monitoring_application"
 
 
-class RouterStep(TaskStep):
+class RouterStep(Plotted, TaskStep):
     """A step that sends each event to one of its routes, or to all of them."""
 
     kind = "router"
@@ -277,6 +278,7 @@ class QueueStep(BaseStep):
             raise GraphError(f"step '{name}': a queue's path is text or None, not {path!r}")
         self.path = path
         self.queue_options = queue_options
+        self._stream: Any = None  # what it writes to, once the graph runs
 
     def to_dict(self) -> dict[str, Any]:
         """Write the queue down."""
