@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['Continuation', 'Core', 'Event', 'Plan', 'PlanBuilder', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['Continuation', 'Core', 'DROPPED', 'Event', 'Plan', 'PlanBuilder', 'Port', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -68,6 +68,26 @@ class Event:
     @path.setter
     def path(self, arg1: typing.Any) -> None:
         ...
+class Port:
+    """
+    How a step that holds events sends them on; from any thread.
+    """
+    def drop(self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        """
+        They were filtered out.
+        """
+    def emit(self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], value: typing.Any, *, keep: bool = False, outlet: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
+        """
+        One event goes on for all of these: with `value` as its body, or as the event that `value` is.
+        """
+    def fail(self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], error: typing.Any) -> None:
+        """
+        They failed here.
+        """
+    def wake_after(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        """
+        Have `wake` called once, in the step's turn.
+        """
 class Plan:
     """
     A graph that has been checked and can be run, once.
@@ -81,7 +101,7 @@ class PlanBuilder:
     """
     def __init__(self) -> None:
         ...
-    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False) -> int:
+    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False, label: str = '') -> int:
         """
         Add a step; returns its number.
         """
@@ -89,9 +109,9 @@ class PlanBuilder:
         """
         Check it all. Raises ValueError with what is wrong.
         """
-    def connect(self, source: typing.SupportsInt | typing.SupportsIndex, target: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def connect(self, source: typing.SupportsInt | typing.SupportsIndex, target: typing.SupportsInt | typing.SupportsIndex, *, returns: bool = False) -> None:
         """
-        The order of calls numbers the outlets.
+        The order of calls numbers the outlets; one that `returns` closes a loop.
         """
     def entry(self, step: typing.SupportsInt | typing.SupportsIndex) -> None:
         """
@@ -115,8 +135,10 @@ class Core:
     """
     One running graph.
     """
-    def __init__(self, plan: Plan) -> None:
-        ...
+    def __init__(self, plan: Plan, on_failure: typing.Any = None) -> None:
+        """
+        `on_failure(step, text, event_id, cause, body)` hears of each failure that no error handler took.
+        """
     def close(self) -> None:
         ...
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
@@ -168,3 +190,4 @@ def set_main_thread(ident: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     On the thread of this `threading.get_ident()`, waiting ends when a signal handler raises.
     """
+DROPPED: object

@@ -14,10 +14,10 @@ from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
 from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
+from penstock.parallel import ParallelRun
 from penstock.partition import part_of
 from penstock.queues import queue_step
 from penstock.resolve import Resolver
-from penstock.parallel import ParallelRun
 from penstock.routers import BaseModelRouter, ModelRouter, Route
 from penstock.routing import calls_of, check_number_of_routes, quicken, route_of, runs_apart
 from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
@@ -48,6 +48,8 @@ class Compiled:
         Whether some handler is an async function.
     results : list
         What steps give when the graph ends (a reduction's value); filled when it does.
+    streams : dict of str to OutputStream
+        What queues write to.
     closers : list
         What ends the processes of routes; to be called after the graph has ended.
     """
@@ -58,6 +60,7 @@ class Compiled:
     routers: list[Any]
     coroutines: bool
     results: list[Any]
+    streams: dict[str, Any]
     closers: list[Callable[[], None]]
 
 
@@ -131,6 +134,7 @@ class _Builder:
         self._routers: list[Any] = []
         self._coroutines = False
         self._results: list[Any] = []
+        self._streams: dict[str, Any] = {}
         self.closers: list[Callable[[], None]] = []
 
     def router_topology(self, graph: RouterStep) -> Compiled:
@@ -154,6 +158,10 @@ class _Builder:
                 self._put_ahead(place, name, "visits", Visits(name, step.max_iterations or graph.max_iterations).enter)
             places[name] = place
         self._join(shape, places)
+        for name, stream in self._streams.items():
+            written = graph.steps.get(name)
+            if isinstance(written, QueueStep):
+                written._stream = stream
         return self._compiled([places[name].entry for name in shape.entries], responds=shape.responder is not None)
 
     def _join(self, shape: Shape, places: dict[str, _Place]) -> None:
@@ -170,7 +178,9 @@ class _Builder:
 
     def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
         plan = self._finish(entries)
-        return Compiled(plan, responds, self._models, self._routers, self._coroutines, self._results, self.closers)
+        return Compiled(
+            plan, responds, self._models, self._routers, self._coroutines, self._results, self._streams, self.closers
+        )
 
     def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
         """Have every event go through a function before it enters a step; to the user it is that step."""
@@ -215,7 +225,10 @@ class _Builder:
         return _Place(index, [choice], [index, choice])
 
     def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> _Place:
-        function = queue_step(step, name, self._context, read=bool(read), answers=answers)
+        function, stream = queue_step(step, name, self._context, read=bool(read), answers=answers)
+        if stream is not None:
+            self._streams[name] = stream
+            self.closers.append(stream.close)
         kind = "pass" if function is None else "map"
         index = self._add(step, name, kind, function, responder=answers, full_event=function is not None)
         return _Place(index, [index], [index])
@@ -290,7 +303,7 @@ class _Builder:
         name = name or getattr(router, "name", None) or type(router).__name__
         if isinstance(router, ParallelRun) and not apart and router.executor_type == "process":
             raise GraphError(f"step '{name}': say executor_type='process' where the router is added to the graph")
-        if not isinstance(router, BaseModelRouter) or type(router).do_event not in _OWN_ROUTING:
+        if getattr(type(router), "do_event", None) not in _OWN_ROUTING:
             return self._in_line(step, name, router, answers=answers)
         if isinstance(router, ParallelRun):
             quicken(router, step, routes, loaded)

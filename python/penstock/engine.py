@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock import _core
@@ -37,13 +37,29 @@ class Engine:
         What to run; an engine takes it for itself.
     name : str
         For the names of its threads.
+    on_failure : callable, optional
+        Hears of each failure that no error handler took: ``(step, text, event_id, cause, body)``.
+    results : list, optional
+        Where steps put what they give when the graph ends.
+    closers : sequence of callables, optional
+        Called when the graph has ended.
     """
 
     event = _core.Event  # what `run` and `submit` take
 
-    def __init__(self, plan: Plan, name: str = "") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        name: str = "",
+        *,
+        on_failure: Callable[[str, str, str, BaseException | None, Any], None] | None = None,
+        results: list[Any] | None = None,
+        closers: Iterable[Callable[[], None]] = (),
+    ) -> None:
         self._name = name or "graph"
-        self.core = _core.Core(plan)
+        self.core = _core.Core(plan, on_failure)
+        self._results = results if results is not None else []
+        self._closers = list(closers)
         self._threads: list[threading.Thread] = []
         self._started = False
         self._lock = threading.Lock()  # guards _started and _threads
@@ -73,9 +89,25 @@ class Engine:
         """Take no more events, and wait for those under way; tell whether all are settled."""
         return self.core.drain(timeout)
 
+    def finish(self, timeout: float) -> Any:
+        """Drain, have the steps send on what they hold, and return what they give at the end: the first such value."""
+        if not self._started:
+            self.start()
+        self.drain(timeout)
+        return next(iter(self._results), None)
+
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
         """End the graph; wait for its threads as far as no handler holds them."""
         self.core.close()
+        self._join(timeout)
+        while self._closers:
+            closer = self._closers.pop()
+            try:
+                closer()
+            except Exception:
+                _logger.exception("'%s' could not be closed cleanly", self._name)
+
+    def _join(self, timeout: float) -> None:
         while True:  # a thread that ends may just have started one more
             with self._lock:
                 if not self._threads:

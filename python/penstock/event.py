@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import BadBody
 
 if TYPE_CHECKING:
-    from penstock._core import Event
+    from penstock._core import DROPPED, Event
 
     MockEvent = Event
 
-__all__ = ["Event", "MockEvent", "Response", "clone", "decode_body"]
+__all__ = ["DROPPED", "Event", "MockEvent", "Response", "clone", "decode_body"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -26,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from penstock._core import Event
 
         return Event
+    if name == "DROPPED":  # what a handler returns to have its event filtered out
+        from penstock._core import DROPPED
+
+        return DROPPED
     raise AttributeError(f"module 'penstock.event' has no attribute '{name}'")
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def queue_step(
     step: QueueStep, name: str, context: Any, *, read: bool, answers: bool
-) -> Callable[[Event], Event] | None:
-    """Return what the core calls for a queue; None if the queue just hands events on.
+) -> tuple[Callable[[Event], Event] | None, Any]:
+    """Return what the core calls for a queue, and the stream it writes to; nothing if it just hands events on.
 
     Parameters
     ----------
@@ -37,15 +37,14 @@ def queue_step(
     scheme = scheme_of(step.path)
     followed_here = read and context.current_function == "*"
     if followed_here and scheme != "dummy" and (scheme == "memory" or context.is_mock):
-        return None
+        return None, None
     options = dict(step.queue_options)
     full_event = options.pop("full_event", None)
     try:
         sink = QueueSink(step.path, full_event=read if full_event is None else bool(full_event), **options)
     except PenstockError as error:
         raise GraphError(f"step '{name}': {error}") from error
-    step._stream = sink.stream  # where tests look
-    return _ending(sink) if answers and not read else sink.do_event
+    return (_ending(sink) if answers and not read else sink.do_event), sink.stream
 
 
 def _ending(sink: Any) -> Callable[[Event], Event]:
