@@ -9,6 +9,7 @@ from penstock.base import BaseStep
 from penstock.errors import GraphError
 from penstock.flow import QUEUE_NAMES, FlowStep
 from penstock.resolve import nearest
+from penstock.runner.shared import SharedModels
 from penstock.spec import whole, without_empty
 from penstock.steps import ErrorStep, HubTaskStep, MonitoringApplicationStep, QueueStep, RouterStep, TaskStep
 
@@ -35,7 +36,7 @@ class RootFlowStep(FlowStep):
     """
 
     kind = "root"
-    _written: ClassVar[frozenset[str]] = FlowStep._written | {"allow_cyclic", "track_models"}
+    _written: ClassVar[frozenset[str]] = FlowStep._written | {"allow_cyclic", "track_models", "shared_models"}
 
     def __init__(self, engine: str = "async", *, allow_cyclic: bool = False, max_iterations: int | None = None) -> None:
         self._engine = engine
@@ -46,6 +47,7 @@ class RootFlowStep(FlowStep):
             self.max_iterations = whole("", "max_iterations", max_iterations)
         self.track_models = False
         self.flow_source: Any = None
+        self.shared = SharedModels()
 
     @property
     def engine(self) -> str:
@@ -81,12 +83,33 @@ class RootFlowStep(FlowStep):
         self.flow_source = source
         return self
 
+    def add_shared_model(
+        self, name: str, model_class: Any, execution_mechanism: str, model_artifact: Any = None, **arguments: Any
+    ) -> None:
+        """Add a model that several model runners use, through `ModelRunnerStep.add_shared_model_proxy`.
+
+        Parameters
+        ----------
+        name : str
+            What the runners call it.
+        model_class, execution_mechanism, model_artifact, **arguments
+            As for `ModelRunnerStep.add_model`.
+        """
+        self.shared.add(name, model_class, execution_mechanism, model_artifact, **arguments)
+
+    def configure_shared_pool_resource(
+        self, max_processes: int | None = None, max_threads: int | None = None, pool_factor: int | None = None
+    ) -> None:
+        """Bound the processes and threads of the shared models."""
+        self.shared.configure(max_processes, max_threads, pool_factor)
+
     def to_dict(self) -> dict[str, Any]:
         """Write the graph down."""
         return (
             super().to_dict()
             | {"allow_cyclic": self._allow_cyclic}
             | without_empty({"track_models": self.track_models})
+            | self.shared.to_dict()
         )
 
     @classmethod
@@ -100,6 +123,7 @@ class RootFlowStep(FlowStep):
         self.allow_cyclic = bool(fields.get("allow_cyclic", False))
         super()._read(fields)
         self.track_models = bool(fields.get("track_models", False))
+        self.shared.read(fields)
 
 
 _KINDS: dict[str, type[BaseStep]] = {

@@ -66,7 +66,7 @@ def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: d
         return _of_function(step, found, context, resolver)
     arguments = resolver.class_args(step.class_args)
     if inspect.isclass(found):
-        offered = _offered(step, context) | _taken(found, extras)
+        offered = _offered(step, context) | _taken(found, extras | {"resolver": resolver})
         made = make_object(found, arguments, offered, name)
     else:
         made = _adopt(step, found, arguments, context)
