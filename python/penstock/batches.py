@@ -163,7 +163,8 @@ def _form(inputs: Any) -> Any:
     if hasattr(inputs, "shape"):
         # an array without rows stays alone
         return (str(inputs.dtype), inputs.shape[1:]) if inputs.ndim else object()
-    return None
+    first = inputs[0] if inputs else None
+    return len(first) if isinstance(first, list) else None
 
 
 def _join(parts: list[Any]) -> Any:

@@ -98,7 +98,8 @@ def _choose(name: str, folder: str, files: list[str], spec: ModelSpec | None, su
             return local_copy(named, f"model '{name}'")
         if spec.model_file and os.path.exists(named):
             return str(named)
-    return next((file for file in files if file.endswith(suffix)), None)
+    ends = (suffix,) if isinstance(suffix, str) else suffix
+    return next((file for end in ends for file in files if file.endswith(end)), None)
 
 
 def _beside(folder: str, place: str) -> DataItem:
