@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from penstock.dataitem import DataItem, get_dataitem
     from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
-    from penstock.function import ServingFunction, new_function
+    from penstock.factories import code_to_function, deploy_function, import_function, new_function
+    from penstock.function import ServingFunction
     from penstock.models import V2ModelServer
     from penstock.routers import ModelRouter
     from penstock.server import GraphServer, create_graph_server
@@ -41,12 +42,15 @@ _HOMES = {
     "ServingFunction": "penstock.function",
     "V2ModelServer": "penstock.models",
     "VotingEnsemble": "penstock.ensemble",
+    "code_to_function": "penstock.factories",
     "create_graph_server": "penstock.server",
+    "deploy_function": "penstock.factories",
     "get_dataitem": "penstock.dataitem",
+    "import_function": "penstock.factories",
     "log_artifact": "penstock.store",
     "log_dataset": "penstock.store",
     "log_model": "penstock.store",
-    "new_function": "penstock.function",
+    "new_function": "penstock.factories",
 }
 _MODULES = ("errors", "serving")
 
@@ -62,9 +66,12 @@ __all__ = [
     "V2ModelServer",
     "VotingEnsemble",
     "__version__",
+    "code_to_function",
     "create_graph_server",
+    "deploy_function",
     "errors",
     "get_dataitem",
+    "import_function",
     "log_artifact",
     "log_dataset",
     "log_model",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from penstock.errors import GraphError
 from penstock.event import Response
+from penstock.resolve import nearest
+from penstock.secret_store import SecretStore
 
 if TYPE_CHECKING:
     from penstock.server import GraphServer
@@ -73,9 +77,28 @@ class GraphContext:
         Whether this is a mock server.
     server : GraphServer, optional
         The server that runs the graph.
+    project : str
+        The function's project.
+    worker_id : int or str
+        The worker that runs the graph.
+    trigger : object, optional
+        What brings events, where the function is deployed.
+    platform : object, optional
+        What the function is deployed in.
+    load_mode : str, optional
+        "async" if models load while the graph runs already.
+    track_models : bool
+        Whether models write what they are asked and answer to a stream.
+    trusted_model_paths : list of str
+        Where model files that can run code may be loaded from, too.
+    stream : object, optional
+        What models write to; the first one that does opens it.
     """
 
     Response = Response
+    executor = None
+    project_obj = None
+    monitoring_mock = False
 
     def __init__(
         self,
@@ -87,6 +110,14 @@ class GraphContext:
         current_function: str = "*",
         is_mock: bool = False,
         server: GraphServer | None = None,
+        project: str = "",
+        secrets: SecretStore | None = None,
+        load_mode: str | None = None,
+        track_models: bool = False,
+        trusted_model_paths: Iterable[str] = (),
+        worker_id: int | str = 0,
+        trigger: Any = None,
+        platform: Any = None,
     ) -> None:
         self.name = name
         self.logger = GraphLogger(f"penstock.{name}" if name else "penstock", level=logging.DEBUG if verbose else None)
@@ -95,7 +126,18 @@ class GraphContext:
         self.current_function = current_function
         self.is_mock = is_mock
         self.server = server
+        self.project = project or "default"
+        self.load_mode = load_mode
+        self.track_models = track_models
+        self.trusted_model_paths = list(trusted_model_paths)
+        self.worker_id = worker_id
+        self.trigger = trigger
+        self.platform = platform
+        self.stream: Any = None
         self._parameters = parameters if parameters is not None else {}
+        self._secrets = secrets or SecretStore()
+        self._tables: dict[str, Any] = {}
+        self._resources: dict[str, Any] = {}
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """Return a parameter of the function (``fn.spec.parameters``).
@@ -107,6 +149,88 @@ class GraphContext:
         """
         return self._parameters.get(key, default)
 
+    def get_secret(self, key: str, default: Any = None) -> Any:
+        """Return a secret of the function (``fn.with_secrets``), or `default` if none of its sources has it.
+
+        Examples
+        --------
+        >>> secrets = SecretStore()
+        >>> secrets.add("inline", {"TOKEN": "s3cret"})
+        >>> GraphContext(secrets=secrets).get_secret("TOKEN")
+        's3cret'
+        """
+        return self._secrets.get(key, default)
+
+    def get_store_resource(self, uri: str, use_cache: bool = True) -> Any:
+        """Return what a ``store://`` URI, a path or another URL names: a model, an artifact, features, a data item.
+
+        Parameters
+        ----------
+        uri : str
+            The URI.
+        use_cache : bool
+            Return the same object for the same URI.
+        """
+        if not use_cache or uri not in self._resources:
+            from penstock.store import get_resource
+
+            found = get_resource(uri, self, use_cache=use_cache)
+            if not use_cache:
+                return found
+            self._resources[uri] = found
+        return self._resources[uri]
+
+    def set_table(self, name: str, table: Any) -> None:
+        """Give a table a name that steps ask for it by; for example in the function's ``graph_initializer``."""
+        self._tables[name] = table
+
+    def get_table(self, name: str) -> Any:
+        """Return a table: one that `set_table` named, or that a URI names.
+
+        Raises
+        ------
+        GraphError
+            There is no such table.
+
+        Examples
+        --------
+        >>> context = GraphContext()
+        >>> context.set_table("users", {"u1": {"age": 33}})
+        >>> context.get_table("users")["u1"]
+        {'age': 33}
+        """
+        if name in self._tables:
+            return self._tables[name]
+        if "://" in name:
+            return self.get_store_resource(name)
+        near = nearest(name, self._tables)
+        raise GraphError(f"there is no table '{name}'{near}; name one with context.set_table('{name}', ...)")
+
+    def get_remote_endpoint(self, name: str, external: bool = True) -> str:  # noqa: ARG002  # MLRun's argument
+        """Return the address of another function: a URL as it is, a name by the parameter "endpoints".
+
+        Raises
+        ------
+        GraphError
+            The parameter has no such name.
+
+        Examples
+        --------
+        >>> GraphContext(parameters={"endpoints": {"scorer": "http://10.0.0.7"}}).get_remote_endpoint("scorer")
+        'http://10.0.0.7'
+        """
+        if name.startswith(("http://", "https://")):
+            return name
+        known: dict[str, str] = self.get_param("endpoints") or {}
+        if name not in known:
+            raise GraphError(
+                f"there is no address of a function '{name}'{nearest(name, known)}; "
+                "write fn.spec.parameters['endpoints'] = {name: url}"
+            )
+        return known[name]
+
     def push_error(self, event: Any, message: str, source: str | None = None, **facts: Any) -> None:
-        """Report an event's failure that no caller is told of."""
+        """Report an event's failure that no caller is told of: to the log, and to the error stream if there is one."""
         self.logger.error(message, source=source, event_id=getattr(event, "id", None), **facts)
+        if self.server is not None:
+            self.server.report(event, message, source or "", facts)

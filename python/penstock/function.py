@@ -2,69 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import socket
-import sys
-from types import FrameType
+import logging
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUse
+from penstock.errors import GraphError, MLRunInvalidArgumentError
+from penstock.function_spec import Metadata, ServingSpec, Status
+from penstock.function_text import WrittenFunction
 from penstock.graph import RootFlowStep
 from penstock.resolve import nearest
-from penstock.spec import Target
+from penstock.running import RunningFunction, check_port
+from penstock.settings import ChildFunction
+from penstock.spec import Target, without_empty
 from penstock.steps import RouterStep, TaskStep
 
 if TYPE_CHECKING:
     from penstock.server import GraphServer
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # DNS-1123, what Kubernetes takes
+__all__ = ["Metadata", "ServingFunction", "ServingSpec", "check_port"]
+
+_logger = logging.getLogger("penstock")
 
 
-@dataclasses.dataclass
-class Metadata:
-    """What a function is called."""
-
-    name: str
-    project: str = ""
-    tag: str = ""
-    labels: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass
-class ServingSpec:
-    """What a function is made of.
-
-    Attributes
-    ----------
-    graph : RootFlowStep or RouterStep, optional
-        Set by `set_topology`.
-    parameters : dict
-        What ``context.get_param`` returns.
-    default_class : str
-        The class of models that name none.
-    default_content_type : str
-        The content type of events that have none.
-    error_stream : str
-        Where failures are to be written.
-    """
-
-    graph: RootFlowStep | RouterStep | None = None
-    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-    default_class: str = ""
-    default_content_type: str = ""
-    error_stream: str = ""
-
-
-class ServingFunction:
-    """A function that serves a graph; made by `new_function`."""
-
-    kind = "serving"
+class ServingFunction(WrittenFunction, RunningFunction):
+    """A function that serves a graph; made by `new_function`, `code_to_function` and `import_function`."""
 
     def __init__(self, name: str, *, project: str = "", tag: str = "", labels: dict[str, str] | None = None) -> None:
         self.metadata = Metadata(name, project, tag, labels or {})
         self.spec = ServingSpec()
+        self.status = Status()
         self.verbose = False
+        self._globals: dict[str, Any] = {}  # of whoever made it, if its source is where it was made
+        self._workdir: str | None = None
+        self._as_mock: bool | None = None
+        self._mock: GraphServer | None = None
 
     def __repr__(self) -> str:
         return f"<ServingFunction '{self.metadata.name}'>"
@@ -76,6 +48,8 @@ class ServingFunction:
         class_name: Any = None,
         engine: str | None = None,
         exist_ok: bool = False,
+        allow_cyclic: bool = False,
+        max_iterations: int | None = None,
         **class_args: Any,
     ) -> RootFlowStep: ...
 
@@ -86,15 +60,19 @@ class ServingFunction:
         class_name: Any = None,
         engine: str | None = None,
         exist_ok: bool = False,
+        allow_cyclic: bool = False,
+        max_iterations: int | None = None,
         **class_args: Any,
     ) -> RouterStep: ...
 
-    def set_topology(
+    def set_topology(  # noqa: PLR0917  # the order is MLRun's
         self,
         topology: str = "router",
         class_name: Any = None,
         engine: str | None = None,
         exist_ok: bool = False,
+        allow_cyclic: bool = False,
+        max_iterations: int | None = None,
         **class_args: Any,
     ) -> RootFlowStep | RouterStep:
         """Start the function's graph, and return it.
@@ -109,6 +87,10 @@ class ServingFunction:
             For a flow: "sync" promises a line, whose last step answers.
         exist_ok : bool
             Replace a graph that is there.
+        allow_cyclic : bool
+            For an asynchronous flow: steps may lead back to steps ahead of them (`cycle_to`).
+        max_iterations : int, optional
+            How often one event may come to a step of a cycle.
         **class_args
             Arguments of the router's class.
 
@@ -120,17 +102,19 @@ class ServingFunction:
         if self.spec.graph is not None and not exist_ok:
             raise GraphError("graph topology is already set, graph was initialized, use exist_ok=True to override")
         if topology == "flow":
-            if engine not in (None, "async", "sync"):
-                raise GraphError(f"engine is 'async' or 'sync', not {engine!r}")
             if class_name is not None or class_args:
                 given = ", ".join(["class_name"] * (class_name is not None) + list(class_args))
                 raise GraphError(f"a flow takes no {given}; those belong to the router topology")
-            self.spec.graph = flow = RootFlowStep(engine or "async")
+            flow = RootFlowStep(engine or "async", allow_cyclic=allow_cyclic, max_iterations=max_iterations)
+            self.spec.graph = flow
             return flow
         if topology != "router":
             raise GraphError(f"unsupported topology {topology}, use 'router' or 'flow'")
+        if allow_cyclic or max_iterations is not None:
+            raise GraphError("cyclic graphs are only supported in flow topology with async engine")
         target = Target() if class_name is None else Target.of(class_name, None)
-        if target.class_object is not None and not hasattr(target.class_object, "do_event"):
+        is_router = target.class_object is None or hasattr(target.class_object, "do_event")
+        if class_name is not None and not (target.class_name and is_router):
             raise GraphError("provided class is not a router step, must provide a router class in router topology")
         target.class_name = target.class_name.lstrip("*")
         self.spec.graph = router = RouterStep("", target, class_args)
@@ -139,11 +123,15 @@ class ServingFunction:
     def add_model(
         self,
         key: str,
-        model_path: str | None = None,
+        model_path: Any = None,
         class_name: Any = None,
         *,
+        model_url: str | None = None,
         handler: Any = None,
         router_step: str | None = None,
+        child_function: str | None = None,
+        creation_strategy: Any = None,
+        outputs: list[Any] | None = None,
         **class_args: Any,
     ) -> TaskStep:
         """Add a model to the router, and return its route; without a graph, make a router first.
@@ -153,13 +141,21 @@ class ServingFunction:
         key : str
             The model's name; "name:version" has a version.
         model_path : str, optional
-            Where the model's file is.
+            Where the model's file is: a path, or a URL.
         class_name : str, type or V2ModelServer, optional
             The model's class, or an object of it; by default ``spec.default_class``.
+        model_url : str, optional
+            The address of a model that is served elsewhere; instead of a class.
         handler : str, optional
             The method to call, if it is not the class's own choice.
         router_step : str, optional
             In a flow with several routers: which one.
+        child_function : str, optional
+            The child function that runs the model.
+        creation_strategy : optional
+            Accepted for MLRun's sake.
+        outputs : list, optional
+            The names of the model's outputs.
         **class_args
             Arguments of the class; `get_param` finds those that it does not take itself.
 
@@ -167,101 +163,126 @@ class ServingFunction:
         ------
         GraphError
             There is no router to add it to, or no class.
+
+        Examples
+        --------
+        >>> from penstock import new_function
+        >>> new_function("f").add_model("m1:v2", class_name="Model", model_path="m.pkl").class_args
+        {'model_path': 'm.pkl'}
         """
-        if class_name is None:
-            class_name = self.spec.default_class
+        if model_url:
+            if class_name is not None or model_path is not None:
+                raise GraphError(f"model '{key}': give a model_url, or a class_name with its model_path")
+            class_name, class_args = "$remote", {"url": str(model_url), **class_args}
+        class_name = self.spec.default_class if class_name is None else class_name
         if not class_name and handler is None:
             raise GraphError(f"model '{key}': class_name must be provided (or set fn.spec.default_class)")
+        if isinstance(class_name, (int, float, list, tuple, dict)):
+            kind = type(class_name).__name__
+            raise GraphError(f"model '{key}': class name must be a string, a class or an object of it, not a {kind}")
         router = self._router(router_step)
+        if key in router.routes:
+            _logger.info("Model %s already exists, updating it.", key)
         if model_path is not None:
-            class_args["model_path"] = str(model_path)
-        return router.add_route(key, class_name=class_name, handler=handler, **class_args)
-
-    def to_mock_server(
-        self,
-        namespace: Any = None,
-        current_function: str | None = "*",
-        *,
-        verbose: bool | None = None,
-    ) -> GraphServer:
-        """Make a server of the graph, to test it in this process.
-
-        Parameters
-        ----------
-        namespace : module, dict, or a list of them, optional
-            Where class and handler names are looked up, before the caller's module.
-        current_function : str, optional
-            The child function that runs here; "*" for all.
-        verbose : bool, optional
-            Log at debug level; by default as ``fn.verbose`` says.
-
-        Raises
-        ------
-        GraphError
-            The graph is wrong.
-        """
-        server = self._server(current_function, is_mock=True, verbose=verbose)
-        server.init_states(None, [namespace, _globals(sys._getframe(1))])
-        server.init_object()
-        return server
-
-    def serve(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 8080,
-        grpc_port: int | None = None,
-        workers: int = 1,
-        *,
-        namespace: Any = None,
-        current_function: str | None = None,
-    ) -> None:
-        """Serve the graph over HTTP until the process is told to stop.
-
-        Parameters
-        ----------
-        host, port
-            Where to listen; port 0 takes a free one.
-        grpc_port : int, optional
-            Not offered by this version: anything but None is refused.
-        workers : int
-            Processes; this version runs one, and refuses more.
-        namespace : module, dict, or a list of them, optional
-            Where class and handler names are looked up, before the caller's module.
-        current_function : str, optional
-            The child function that runs here; by default all.
-
-        Raises
-        ------
-        GraphError
-            The graph is wrong.
-        PortInUse
-            Another process listens there.
-        MLRunNotImplementedServerError
-            gRPC, or more than one process, was asked for.
-        """
-        if grpc_port is not None:
-            raise MLRunNotImplementedServerError("this version of penstock serves HTTP only; leave grpc_port out")
-        if workers != 1:
-            raise MLRunNotImplementedServerError(f"this version of penstock serves with one process, not {workers}")
-        check_port(host, port)
-        server = self._server(current_function, is_mock=False, verbose=None)
-        server.init_states(None, [namespace, _globals(sys._getframe(1))])
-        from penstock.serve import serve
-
-        serve(server, host=host, port=port)
-
-    def _server(self, current_function: str | None, *, is_mock: bool, verbose: bool | None) -> GraphServer:
-        from penstock.server import GraphServer
-
-        return GraphServer(
-            self.spec.graph,
-            name=self.metadata.name,
-            parameters=self.spec.parameters,
-            verbose=self.verbose if verbose is None else verbose,
-            current_function=current_function,
-            is_mock=is_mock,
-            default_content_type=self.spec.default_content_type or None,
+            class_args["model_path"] = os.fspath(model_path) if isinstance(model_path, os.PathLike) else str(model_path)
+        if outputs:
+            class_args["outputs"] = outputs
+        return router.add_route(
+            key,
+            class_name=class_name,
+            handler=handler,
+            function=child_function,
+            creation_strategy=creation_strategy,
+            **class_args,
         )
+
+    def remove_states(self, keys: Iterable[str]) -> ServingFunction:
+        """Take steps of the flow, or routes of the router, away."""
+        if self.spec.graph is not None:
+            self.spec.graph.clear_children([keys] if isinstance(keys, str) else keys)
+        return self
+
+    def add_child_function(  # the order is MLRun's
+        self,
+        name: str,
+        url: str | None = None,
+        image: str | None = None,
+        requirements: Any = None,
+        kind: str = "serving",
+    ) -> ChildFunction:
+        """Define a function that runs the steps that name it with ``function=name``; return it.
+
+        Parameters
+        ----------
+        name : str
+            What steps call it.
+        url : str, optional
+            Its source, a .py or .ipynb file; "./" or nothing for the parent's.
+        image : str, optional
+            The image that it runs in.
+        requirements : list of str, or the path of a file, optional
+            Python packages that it needs.
+        kind : str
+            "serving".
+
+        Examples
+        --------
+        >>> from penstock import new_function
+        >>> child = new_function("nlp").add_child_function("enrich", "./", requirements=["spacy"])
+        >>> child.spec.build.commands = ["python -m spacy download en_core_web_sm"]
+        >>> child.metadata.name, child.spec.build.requirements
+        ('nlp-enrich', ['spacy'])
+        """
+        if not name or name == "*":
+            raise GraphError(f"a child function has a name of its own, not {name!r}")
+        child = ChildFunction(name, self.metadata, url=url, image=image, requirements=requirements, kind=kind)
+        self.spec.function_refs[name] = child
+        return child
+
+    def set_tracking(
+        self,
+        stream_path: str | None = None,
+        sampling_percentage: float = 100,
+        stream_args: dict[str, Any] | None = None,
+        enable_tracking: bool = True,
+    ) -> ServingFunction:
+        """Have models write what they are asked, and what they answer, to a stream.
+
+        Parameters
+        ----------
+        stream_path : str, optional
+            Where to; a mock server keeps the records in memory if there is none.
+        sampling_percentage : float
+            How many of the requests are written.
+        stream_args : dict, optional
+            Options of the stream.
+        enable_tracking : bool
+            False ends it.
+        """
+        if not 0 < sampling_percentage <= 100:
+            raise MLRunInvalidArgumentError("`sampling_percentage` must be greater than 0 and less or equal to 100.")
+        self.spec.track_models = enable_tracking
+        if isinstance(self.spec.graph, RootFlowStep):
+            self.spec.graph.track_models = enable_tracking
+        for child in self.spec.function_refs.values():
+            child.spec.track_models = enable_tracking
+        self.spec.parameters["sampling_percentage"] = sampling_percentage
+        self.spec.parameters |= without_empty({"log_stream": stream_path, "stream_args": stream_args})
+        return self
+
+    def plot(self, filename: str | None = None, format: str | None = None, **options: Any) -> Any:  # noqa: A002
+        """Draw the graph; see ``graph.plot``."""
+        if self.spec.graph is None:
+            raise GraphError("there is no graph to plot, use function.set_topology() and add steps")
+        return self.spec.graph.plot(filename, format, **options)
+
+    @property
+    def serving_spec(self) -> str:
+        """The JSON text that a deployed function is started with."""
+        from penstock.documents import to_json
+
+        self.metadata.hash = self._hash()
+        return to_json(self._server(is_mock=False).to_dict())
 
     def _router(self, name: str | None) -> RouterStep:
         graph = self.spec.graph
@@ -283,67 +304,3 @@ class ServingFunction:
                 f"found {len(routers)} routers, please specify the router_step you would like to add this model to"
             )
         return next(iter(routers.values()))
-
-
-def new_function(
-    name: str = "",
-    project: str = "",
-    tag: str = "",
-    kind: str = "serving",
-    *,
-    labels: dict[str, str] | None = None,
-) -> ServingFunction:
-    """Make a serving function.
-
-    Parameters
-    ----------
-    name : str
-        Lower case letters, digits and "-"; "_" becomes "-".
-    project, tag : str, optional
-        What else names it.
-    kind : str
-        "serving", the only kind there is.
-    labels : dict, optional
-        What else is known about it.
-
-    Raises
-    ------
-    GraphError
-        The name or the kind cannot be.
-
-    Examples
-    --------
-    >>> new_function("my_server").metadata.name
-    'my-server'
-    """
-    if kind != "serving":
-        raise GraphError(f"there is no kind of function '{kind}', only 'serving'")
-    normal = (name or "serving").lower().replace("_", "-").replace(" ", "-")
-    if not _NAME.fullmatch(normal):
-        raise GraphError(f"function name '{name}' is not made of letters, digits and '-', at most 63, ends included")
-    return ServingFunction(normal, project=project, tag=tag, labels=labels)
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise if the port is taken, before anything is loaded that takes time.
-
-    Raises
-    ------
-    PortInUse
-        Another process listens there.
-    """
-    if port == 0:
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortInUse(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
-            ) from error
-
-
-def _globals(frame: FrameType) -> dict[str, Any]:
-    return frame.f_globals

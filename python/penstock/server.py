@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from penstock.asking import decoded, failed, is_empty, text_of_body
 from penstock.compile import Compiled, compile_graph
 from penstock.context import GraphContext
-from penstock.errors import PenstockError, StepError, describe, make_error
-from penstock.event import Response, decode_body, is_json
+from penstock.documents import to_json, to_yaml, unpack
+from penstock.error_stream import ErrorStream
+from penstock.errors import PenstockError, StepError
+from penstock.event import Response, is_json
+from penstock.function_spec import Metadata
 from penstock.graph import RootFlowStep, graph_from_dict
 from penstock.resolve import Resolver
+from penstock.secret_store import SecretStore
+from penstock.server_text import refuse_foreign, server_arguments, server_to_dict
 from penstock.steps import RouterStep
 
 if TYPE_CHECKING:
@@ -49,6 +56,16 @@ class GraphServer:
         Whether this is a test.
     default_content_type : str, optional
         The content type of events that have none.
+    load_mode : {None, "sync", "async"}
+        Whether models load before the graph runs, or while it does.
+    graph_initializer : str or callable, optional
+        Called with the server before the graph is made.
+    error_stream : str, optional
+        Where failures are written.
+    secrets : SecretStore, optional
+        What ``context.get_secret`` asks.
+    track_models : bool
+        Whether models write what they are asked and answer to a stream.
 
     Examples
     --------
@@ -65,16 +82,41 @@ class GraphServer:
         graph: RootFlowStep | RouterStep | None = None,
         *,
         name: str = "",
+        project: str = "",
+        tag: str = "",
+        function_hash: str = "",
         parameters: dict[str, Any] | None = None,
         verbose: bool = False,
         current_function: str | None = None,
         is_mock: bool = False,
         default_content_type: str | None = None,
+        load_mode: str | None = None,
+        graph_initializer: str | Callable[[GraphServer], Any] | None = None,
+        error_stream: str | None = None,
+        secrets: SecretStore | None = None,
+        track_models: bool = False,
+        streaming: bool | None = None,
+        functions: dict[str, str] | None = None,
+        filename: str = "",
+        trusted_model_paths: Iterable[str] = (),
+        stream_profile: Any = None,
     ) -> None:
         self.graph = graph
         self.name = name
+        self.metadata = Metadata(name, project, tag, hash=function_hash)
         self.default_content_type = default_content_type
+        self.load_mode = load_mode
+        self.graph_initializer = graph_initializer
+        self.error_stream = error_stream or ""
+        self.track_models = track_models
+        self.streaming = streaming
+        self.functions = functions or {}
+        self.filename = filename
+        self.stream_profile = stream_profile
         self.compiled: Compiled | None = None
+        self._secrets = secrets or SecretStore()
+        self._parameters = parameters or {}
+        self._errors: ErrorStream | None = None
         self._responds = False
         self._engine: Engine | None = None
         self.context = GraphContext(
@@ -85,6 +127,11 @@ class GraphServer:
             current_function=current_function or "*",
             is_mock=is_mock,
             server=self,
+            project=project,
+            secrets=self._secrets,
+            load_mode=load_mode,
+            track_models=track_models,
+            trusted_model_paths=trusted_model_paths,
         )
 
     def __enter__(self) -> Self:
@@ -114,7 +161,7 @@ class GraphServer:
             The graph is wrong.
         """
         self.context = context or self.context
-        self._compile(namespace)
+        self._compile(Resolver(namespace))
 
     def init_object(self, namespace: Any = None) -> None:
         """Start the engine; names are looked up now if they were not before."""
@@ -188,8 +235,8 @@ class GraphServer:
                 content_type = content_type or named.get("content-type")
             content_type = content_type or self.default_content_type
             if isinstance(body, (str, bytes)) and body and (not content_type or is_json(content_type)):
-                body = _decoded(body, content_type)
-            method = method or ("GET" if _is_empty(body) else "POST")
+                body = decoded(body, content_type)
+            method = method or ("GET" if is_empty(body) else "POST")
             event = engine.event(body, path=path, method=method)
             # Set one by one, as most calls set none: that is cheaper than ten arguments.
             given = (content_type, headers, event_id, trigger, offset, time)
@@ -199,11 +246,11 @@ class GraphServer:
                         setattr(event, name, value)
             answer = self.run(event, timeout=timeout)
             if isinstance(answer, Response) and answer.status_code >= 300 and not silent:
-                raise StepError(_text(answer.body), status_code=answer.status_code)
+                raise StepError(text_of_body(answer.body), status_code=answer.status_code)
         except PenstockError as error:
             if not silent:
                 raise
-            return _failed(error)
+            return failed(error)
         if get_body or isinstance(answer, Response):
             return answer
         content_type = "application/json" if isinstance(answer, (dict, list)) else "text/plain"
@@ -220,7 +267,7 @@ class GraphServer:
     def _start(self) -> Engine:
         from penstock.engine import Engine, loop
 
-        compiled = self.compiled or self._compile(sys.modules.get("__main__"))
+        compiled = self.compiled or self._compile(Resolver(sys.modules.get("__main__")))
         self._engine = Engine(
             compiled.plan,
             self.name,
@@ -232,8 +279,13 @@ class GraphServer:
             loop.start()
         return self._engine
 
-    def _compile(self, namespace: Any) -> Compiled:
-        self.compiled = compile_graph(self.graph, self.context, Resolver(namespace))
+    def _compile(self, resolver: Resolver) -> Compiled:
+        if self.graph_initializer is not None:
+            resolver.function(self.graph_initializer, what="graph_initializer")(self)
+        if self.error_stream and self._errors is None:
+            self.set_error_stream(self.error_stream)
+        refuse_foreign(self.graph)
+        self.compiled = compile_graph(self.graph, self.context, resolver)
         self._responds = self.compiled.responds
         return self.compiled
 
@@ -249,8 +301,61 @@ class GraphServer:
         self.close()
         return result
 
+    def set_error_stream(self, path: str | None) -> None:
+        """Write failures to a stream from now on; None ends that.
+
+        Raises
+        ------
+        GraphError
+            The path is that of no stream.
+        """
+        before = self._errors
+        uri, worker = self.metadata.uri, self.context.worker_id
+        self._errors = ErrorStream(path, function_uri=uri, worker=worker) if path else None
+        self.error_stream = path or ""
+        if before is not None:
+            before.close()
+
+    @property
+    def _error_stream_object(self) -> Any:
+        """The stream that failures are written to, under the name that tests of MLRun graphs use."""
+        return self._errors.stream if self._errors is not None else None
+
+    def report(self, event: Any, message: str, source: str, facts: dict[str, Any]) -> None:
+        """Write a failure that a step has reported to the error stream."""
+        if self._errors is not None:
+            event_id, body = str(getattr(event, "id", "")), getattr(event, "body", None)
+            self._errors.push(source=source, message=message, event_id=event_id, body=body, args=facts)
+
     def _failed(self, step: str, text: str, event_id: str, cause: BaseException | None, body: Any) -> None:
-        """Report a failure that no error handler took."""
+        """Write a failure that no error handler took to the error stream; the engine has logged it."""
+        if self._errors is not None:
+            self._errors.push(source=step, message=text, event_id=event_id, body=body, cause=cause)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write down what a deployed function is started with, in MLRun's field names."""
+        return server_to_dict(self)
+
+    def to_json(self) -> str:
+        """Write it down as JSON."""
+        return to_json(self.to_dict())
+
+    def to_yaml(self) -> str:
+        """Write it down as YAML."""
+        return to_yaml(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any] | str, **options: Any) -> GraphServer:
+        """Make a server of what `to_dict` or ``fn.serving_spec`` has written, MLRun's too.
+
+        Parameters
+        ----------
+        fields : dict or str
+            The fields; or their JSON, also as base64 of gzip of it.
+        **options
+            Arguments of the server that no specification has: `current_function`, `is_mock`.
+        """
+        return cls(**(server_arguments(unpack(fields) if isinstance(fields, str) else fields) | options))
 
     def close(self) -> None:
         """Close without waiting for events that are still under way."""
@@ -259,11 +364,13 @@ class GraphServer:
         elif self.compiled is not None:
             for close in self.compiled.closers:
                 close()
+        if self._errors is not None:
+            self._errors.close()
 
 
 def create_graph_server(
     parameters: dict[str, Any] | None = None,
-    load_mode: str | None = None,  # noqa: ARG001  # MLRun's argument; models load when the graph is made
+    load_mode: str | None = None,
     graph: RootFlowStep | RouterStep | dict[str, Any] | None = None,
     verbose: bool = False,
     current_function: str | None = None,
@@ -283,26 +390,11 @@ def create_graph_server(
     if isinstance(graph, dict):
         graph = graph_from_dict(graph)
     return GraphServer(
-        graph, parameters=parameters, verbose=verbose, current_function=current_function, is_mock=True, **options
+        graph,
+        parameters=parameters,
+        load_mode=load_mode,
+        verbose=verbose,
+        current_function=current_function,
+        is_mock=True,
+        **options,
     )
-
-
-def _decoded(body: str | bytes, content_type: str | None) -> Any:
-    try:
-        return decode_body(body, is_json(content_type))
-    except PenstockError as error:
-        status, kind, message = describe(error)
-        raise make_error("", status, kind, message, error) from error
-
-
-def _is_empty(body: Any) -> bool:
-    return body is None or (isinstance(body, (str, bytes, dict, list)) and not body)
-
-
-def _text(body: Any) -> str:
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-
-
-def _failed(error: PenstockError) -> Response:
-    reason = error.reason if isinstance(error, StepError) else str(error)
-    return Response(body=reason, status_code=error.status_code)

@@ -1,0 +1,272 @@
+"""A function that runs: in a mock server, behind HTTP, or wherever it is called."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUse
+from penstock.settings import FunctionSettings
+
+if TYPE_CHECKING:
+    from penstock.function_spec import Status
+    from penstock.server import GraphServer
+
+
+class RunningFunction(FunctionSettings):
+    """The part of a function that makes servers of it, and calls them."""
+
+    status: Status
+    verbose: bool
+    _globals: dict[str, Any]
+    _workdir: str | None
+    _as_mock: bool | None
+    _mock: GraphServer | None
+
+    def to_mock_server(
+        self,
+        namespace: Any = None,
+        current_function: str | None = "*",
+        track_models: bool = False,
+        workdir: str | None = None,
+        stream_profile: Any = None,
+        *,
+        verbose: bool | None = None,
+    ) -> GraphServer:
+        """Make a server of the graph, to test it in this process.
+
+        Parameters
+        ----------
+        namespace : module, dict, or a list of them, optional
+            Where class and handler names are looked up: before the function's source, and the caller's module.
+        current_function : str, optional
+            The child function that runs here; "*" for all.
+        track_models : bool
+            Have models write what they are asked, as after `set_tracking`.
+        workdir : str, optional
+            Where a relative path of the function's source starts.
+        stream_profile : object, optional
+            Kept as ``server.stream_profile``, for streams that read it.
+        verbose : bool, optional
+            Log at debug level; by default as ``fn.verbose`` says.
+
+        Raises
+        ------
+        GraphError
+            The graph is wrong.
+        """
+        return self._make_mock(
+            [namespace, *self._sources(current_function, workdir), _globals(sys._getframe(1))],
+            current_function=current_function,
+            verbose=verbose,
+            track_models=track_models,
+            stream_profile=stream_profile,
+        )
+
+    def _make_mock(self, namespace: list[Any], **options: Any) -> GraphServer:
+        server = self._server(is_mock=True, **options)
+        try:
+            server.init_states(None, namespace)
+            server.init_object()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def invoke(
+        self,
+        path: str = "/",
+        body: Any = None,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        mock: bool | None = None,
+        timeout: float | None = 60.0,
+    ) -> Any:
+        """Call the function where it runs, and return the answer's body.
+
+        It runs at ``fn.status.address``, or at the URL that `path` is; as long as it has neither, a mock server in
+        this process answers.
+
+        Parameters
+        ----------
+        path : str
+            The path, or a whole URL.
+        body : object, optional
+            Sent as JSON, text and bytes as they are.
+        method : str, optional
+            By default POST if there is a body, else GET.
+        headers : dict, optional
+            Further headers.
+        mock : bool, optional
+            True: ask the mock server in any case; False: never.
+        timeout : float, optional
+            Seconds to wait for a function that runs elsewhere.
+
+        Raises
+        ------
+        RuntimeError
+            The answer is an error.
+        FunctionUnreachable
+            Nobody answers at the address.
+        """
+        from penstock.invoke import call, is_url, url_of
+
+        address = self.status.address or (self.spec.command if is_url(self.spec.command) else "")
+        asked = mock if mock is not None else self._as_mock
+        if asked or (asked is None and not address and not is_url(path)):
+            return self._start_mock(_globals(sys._getframe(1))).test(path, body, method or "", headers)
+        if not address and not is_url(path):
+            raise GraphError(
+                f"function '{self.metadata.name}' has no address: serve it, and set fn.status.address to its "
+                "host:port, or call invoke(..., mock=True)"
+            )
+        return call(url_of(address, path), body, method=method, headers=headers, timeout=timeout)
+
+    def _start_mock(self, caller: dict[str, Any]) -> GraphServer:
+        if self._mock is None:
+            self._mock = self._make_mock([*self._sources("*", None), caller], current_function="*")
+        return self._mock
+
+    def _set_as_mock(self, enable: bool) -> None:
+        """Have `invoke` ask a mock server, or no longer."""
+        self._as_mock = enable
+        if self._mock is not None:
+            self._mock.close()
+            self._mock = None
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        grpc_port: int | None = None,
+        workers: int = 1,
+        *,
+        namespace: Any = None,
+        current_function: str | None = None,
+    ) -> None:
+        """Serve the graph over HTTP until the process is told to stop.
+
+        Parameters
+        ----------
+        host, port
+            Where to listen; port 0 takes a free one.
+        grpc_port : int, optional
+            Not offered by this version: anything but None is refused.
+        workers : int
+            Processes; this version runs one, and refuses more.
+        namespace : module, dict, or a list of them, optional
+            Where class and handler names are looked up, before the caller's module.
+        current_function : str, optional
+            The child function that runs here; by default what SERVING_CURRENT_FUNCTION says, else all.
+
+        Raises
+        ------
+        GraphError
+            The graph is wrong.
+        PortInUse
+            Another process listens there.
+        MLRunNotImplementedServerError
+            gRPC, or more than one process, was asked for.
+        """
+        if grpc_port is not None:
+            raise MLRunNotImplementedServerError("this version of penstock serves HTTP only; leave grpc_port out")
+        if workers != 1:
+            raise MLRunNotImplementedServerError(f"this version of penstock serves with one process, not {workers}")
+        check_port(host, port)
+        current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
+        server = self._server(is_mock=False, current_function=current_function)
+        server.init_states(None, [namespace, *self._sources(current_function, None), _globals(sys._getframe(1))])
+        from penstock.serve import serve
+
+        serve(server, host=host, port=port)
+
+    def _sources(self, current_function: str | None, workdir: str | None) -> list[Any]:
+        """Return where names are: in the function's source, its child functions', and where it was made."""
+        from penstock.source_code import load_source
+
+        workdir = workdir or self._workdir
+        own, base = self.spec.build.further, self.spec.further.get("base_spec") or {}
+        code = own.get("functionSourceCode") or _embedded(base)
+        found: list[Any] = [
+            load_source(self.spec.filename or _source_of(self.spec.command), workdir=workdir, code=code)
+        ]
+        for name, child in self.spec.function_refs.items():
+            if child.url and current_function in (None, "", "*", name) and child.url.endswith((".py", ".ipynb")):
+                found.append(load_source(child.url, workdir=workdir))
+        return [*found, self._globals]
+
+    def _server(
+        self,
+        *,
+        is_mock: bool,
+        current_function: str | None = None,
+        verbose: bool | None = None,
+        track_models: bool = False,
+        stream_profile: Any = None,
+    ) -> GraphServer:
+        from penstock.server import GraphServer
+
+        spec = self.spec
+        spec.check()
+        return GraphServer(
+            spec.graph,
+            name=self.metadata.name,
+            project=self.metadata.project,
+            tag=self.metadata.tag,
+            function_hash=self.metadata.hash,
+            parameters=spec.parameters,
+            verbose=self.verbose if verbose is None else verbose,
+            current_function=current_function,
+            is_mock=is_mock,
+            default_content_type=spec.default_content_type or None,
+            load_mode=spec.load_mode,
+            graph_initializer=spec.graph_initializer,
+            error_stream=spec.error_stream,
+            secrets=spec.secret_sources,
+            track_models=track_models or spec.track_models,
+            streaming=spec.streaming,
+            functions={name: child.metadata.uri for name, child in spec.function_refs.items()},
+            filename=spec.filename,
+            trusted_model_paths=spec.trusted_model_paths,
+            stream_profile=stream_profile,
+        )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise if the port is taken, before anything is loaded that takes time.
+
+    Raises
+    ------
+    PortInUse
+        Another process listens there.
+    """
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUse(
+                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
+            ) from error
+
+
+def _globals(frame: FrameType) -> dict[str, Any]:
+    return frame.f_globals
+
+
+def _source_of(command: str) -> str:
+    return command if command.endswith((".py", ".ipynb")) else ""
+
+
+def _embedded(base_spec: Mapping[str, Any]) -> str:
+    """Find the code that MLRun carries in the Nuclio part of a function."""
+    build = (base_spec.get("spec") or {}).get("build") or {}
+    return str(build.get("functionSourceCode") or "")
