@@ -214,6 +214,8 @@ class _Builder:
         if not isinstance(step, TaskStep):
             raise GraphError(f"step '{name}': there is no way to run a {type(step).__name__}")
         loaded = load_step(step, name, self._context, self._resolver, graph_step=step, outlets=followers)
+        if loaded.kind != "stage" and callable(getattr(loaded.object, "close", None)):
+            self.closers.append(loaded.object.close)
         if isinstance(loaded.object, V2ModelServer):
             self._models.setdefault(name, loaded.object)
         index = self._task(step, name, loaded, answers=answers)
