@@ -29,8 +29,8 @@ class ModelRunner:
 
     Parameters
     ----------
-    step : ModelRunnerStep
-        The step.
+    graph_step : ModelRunnerStep
+        The step; given by the graph.
     context : GraphContext, optional
         Given by the graph.
     resolver : Resolver, optional
@@ -42,16 +42,19 @@ class ModelRunner:
         The step has no models, or is no step of a flow; or a model could not be made or loaded.
     """
 
-    def __init__(self, step: ModelRunnerStep, context: Any = None, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self, graph_step: ModelRunnerStep | None = None, context: Any = None, resolver: Resolver | None = None
+    ) -> None:
         from penstock.runner.executors import Executors, shared_executors
         from penstock.runner.step import check_endpoints
 
         root = getattr(context, "root", None)
-        if step._parent is None or not hasattr(step._parent, "steps"):
+        step = graph_step
+        if step is None or not hasattr(step._parent, "steps"):
             raise GraphError("ModelRunnerStep can be added to 'Flow' topology graph only")
         if not step.models:
             raise GraphError(f"step '{step.name}' has no models: add some with add_model before it is started")
-        check_endpoints(root, step, list(step.models))
+        check_endpoints(root, step.models)
         resolver = resolver or Resolver()
         self.name = step.name
         self._step = step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.errors import GraphError, MLRunInvalidArgumentError
@@ -19,6 +19,7 @@ _MODELS = "models"
 _MECHANISMS = "execution_mechanism_by_model_name"
 _MONITORING = "monitoring_data"
 _SELECTOR = "model_runner_selector"
+_TAKEN = "The graph already contains the model endpoints named - {}."
 _POOL = ("max_processes", "max_threads", "pool_factor")
 
 
@@ -160,7 +161,7 @@ class ModelRunnerStep(TaskStep):
                 f"model '{endpoint_name}': {SHARED} and shared_model_name go together;"
                 " add_shared_model_proxy(endpoint_name, model_artifact, shared_model_name) sets both"
             )
-        self._check_elsewhere([endpoint_name])
+        self._check_elsewhere(endpoint_name)
         self.models[endpoint_name] = entry
 
     def add_shared_model_proxy(  # noqa: PLR0917  # the order is MLRun's
@@ -245,17 +246,19 @@ class ModelRunnerStep(TaskStep):
         self._aim()
 
     def _aim(self) -> None:
-        """Say what the compiled graph makes of this step: an object that is given the step itself."""
+        """Say what the compiled graph makes of this step: an object that is given the step."""
         from penstock.runner.running import ModelRunner
 
         self.target = Target(class_name="penstock.serving.ModelRunner", class_object=ModelRunner)
-        self.class_args = {"step": self}
+        self.class_args = {}
 
-    def _check_elsewhere(self, names: list[str]) -> None:
+    def _check_elsewhere(self, name: str) -> None:
         top: BaseStep = self
         while top._parent is not None:
             top = top._parent
-        check_endpoints(top, self, names)
+        taken = endpoints_of(top) if top is not self else []
+        if taken.count(name) > (name in self.models):
+            raise GraphError(_TAKEN.format([name]))
 
 
 def runners_of(step: Any) -> Iterator[ModelRunnerStep]:
@@ -266,19 +269,20 @@ def runners_of(step: Any) -> Iterator[ModelRunnerStep]:
         yield from runners_of(inner)
 
 
-def check_endpoints(root: Any, runner: ModelRunnerStep, names: list[str]) -> None:
-    """Raise if other runners or routers of the graph have models of these names."""
-    taken: set[str] = set()
-    waiting = [root]
-    while waiting:
-        step = waiting.pop()
-        waiting.extend(getattr(step, "steps", {}).values())
-        if isinstance(step, ModelRunnerStep) and step is not runner:
-            taken.update(step.models)
-        taken.update(getattr(step, "routes", None) or ())
-    both = sorted(taken.intersection(names))
+def endpoints_of(step: Any) -> list[str]:
+    """Return the names of all models of a graph, in runners and in routers."""
+    names = [*getattr(step, "models", ())] if isinstance(step, ModelRunnerStep) else [*getattr(step, "routes", ())]
+    for inner in getattr(step, "steps", {}).values():
+        names += endpoints_of(inner)
+    return names
+
+
+def check_endpoints(root: Any, names: Iterable[str]) -> None:
+    """Raise if a graph has several models of one of these names."""
+    taken = endpoints_of(root)
+    both = sorted(name for name in names if taken.count(name) > 1)
     if both:
-        raise GraphError(f"The graph already contains the model endpoints named - {both}.")
+        raise GraphError(_TAKEN.format(both))
 
 
 def configure_pool(
