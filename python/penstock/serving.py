@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.runner.selector import ModelRunnerSelector, ModelSelector
     from penstock.runner.step import ModelRunnerStep
     from penstock.server import GraphServer, create_graph_server
+    from penstock.validators import Validator
 
 _HOMES = {
     "BaseModelRouter": "penstock.routers",
@@ -56,6 +57,7 @@ _HOMES = {
     "SklearnModelServer": "penstock.frameworks.sklearn",
     "UsageResponseKeys": "penstock.runner.providers",
     "V2ModelServer": "penstock.models",
+    "Validator": "penstock.validators",
     "VotingEnsemble": "penstock.ensemble",
     "XGBModelServer": "penstock.frameworks.boosting",
     "XGBoostModelServer": "penstock.frameworks.boosting",
@@ -92,6 +94,7 @@ __all__ = [
     "SklearnModelServer",
     "UsageResponseKeys",
     "V2ModelServer",
+    "Validator",
     "VotingEnsemble",
     "XGBModelServer",
     "XGBoostModelServer",
