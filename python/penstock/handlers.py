@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.errors import GraphError, NameNotFound, PenstockError, StepNotReady
 from penstock.models import V2ModelServer
-from penstock.natives import native_kind
+from penstock.natives import Built, adopt, build, is_storey_name
 from penstock.resolve import Resolver, is_async, make_object, nearest, qualified_name, signature_of, with_context
 from penstock.steps import TaskStep
 
@@ -56,9 +56,8 @@ def load_step(step: TaskStep, name: str, context: Any, resolver: Resolver, **ext
 
 def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: dict[str, Any]) -> Loaded:
     target = step.target
-    native = native_kind(step.class_name) if target.class_object is None else None
-    if native is not None:
-        return _native(step, native, context, resolver)
+    if target.class_object is None and is_storey_name(step.class_name):
+        return _of_storey(step, context, resolver, extras.get("outlets", ()))
     if target.class_object is None and not step.class_name:
         return _of_function(step, target.handler_object or resolver.function(step.handler), context, resolver)
     found = target.class_object if target.class_object is not None else resolver.find(step.class_name)
@@ -71,6 +70,11 @@ def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: d
     else:
         made = _adopt(step, found, arguments, context)
     _start(made, name)
+    if not step.handler and target.handler_object is None:
+        paths = (step.input_path, step.result_path)
+        built = adopt(made, context=context, outlets=extras.get("outlets", ()), paths=paths)
+        if built is not None:
+            return _of_built(built, step.full_event)
     loaded = _of_object(step, made)
     if callable(getattr(made, "select_outlets", None)) and loaded.kind != "stage":
         loaded.select = made.select_outlets
@@ -78,17 +82,30 @@ def _load(step: TaskStep, name: str, context: Any, resolver: Resolver, extras: d
     return loaded
 
 
-def _native(step: TaskStep, kind: str, context: Any, resolver: Resolver) -> Loaded:
-    arguments = resolver.class_args(step.class_args)
-    full_event = bool(arguments.pop("full_event", False)) or step.full_event
-    function = arguments.pop("fn", None)
-    if function is None:
-        raise GraphError(f"{step.class_name} needs the argument _fn, a function or an expression")
-    if arguments:
-        known = {"_fn", "full_event"}
-        key = next(iter(arguments))
-        raise GraphError(f"{step.class_name} takes no argument '{key}'{nearest(key, known)}")
-    return _loaded(kind, with_context(resolver.function(function), context), full_event)
+def _of_storey(step: TaskStep, context: Any, resolver: Resolver, outlets: Sequence[str]) -> Loaded:
+    built = build(
+        step.class_name,
+        resolver.class_args(step.class_args),
+        context=context,
+        name=step.name,
+        find=resolver.function,
+        full_event=step.full_event,
+        input_path=step.input_path,
+        result_path=step.result_path,
+        outlets=outlets,
+    )
+    return _of_built(built, False)
+
+
+def _of_built(built: Built, full_event: bool) -> Loaded:
+    """Turn what stands for a step of storey into what the core runs."""
+    loaded = _loaded(built.kind, built.target, built.full_event or full_event, built.object)
+    if built.kind == "stage":
+        return Loaded("stage", built.target, object=built.target)
+    if built.select is not None:
+        loaded.select = built.select
+        loaded.empty_drops = built.empty_drops
+    return loaded
 
 
 def _of_function(step: TaskStep, function: Callable[..., Any], context: Any, resolver: Resolver) -> Loaded:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import GraphError, PenstockError
-from penstock.resolve import nearest, signature_of, with_context
+from penstock.hosting_events import chooses
+from penstock.resolve import is_async, nearest, signature_of, with_context
 
 PREFIX = "storey."
 
@@ -81,48 +82,25 @@ class Built:
     Attributes
     ----------
     kind : str
-        The core's kind of step: map, filter, extend, flat_map, pass, "select" for one that only routes (by
-        ``object.select_outlets``) or "stage" for one with a `take` of its own.
+        The core's kind of step: map, filter, extend, flat_map, pass, or "stage" for one with a `take` of its own.
     target : object
         The function, or the stage.
     full_event : bool
         Whether the function gets events.
     object : object
-        The step's object, which may have `select_outlets`.
-    responds : bool
-        Whether the caller is answered here (``storey.Complete``).
+        The step's object.
+    select : callable, optional
+        Gets the body and returns the names of the steps that it goes to.
+    empty_drops : bool
+        Whether naming none filters the event out; else it goes to all.
     """
 
     kind: str
     target: Any
     full_event: bool = False
     object: Any = None
-    responds: bool = False
-
-
-def native_kind(class_name: str) -> str | None:
-    """Return the core's kind for a class of storey; None if the name is not storey's.
-
-    Raises
-    ------
-    GraphError
-        The class is storey's, but not one that the core knows.
-
-    Examples
-    --------
-    >>> native_kind("storey.FlatMap"), native_kind("my.FlatMap")
-    ('flat_map', None)
-    """
-    if not is_storey_name(class_name):
-        return None
-    short = class_name.removeprefix(PREFIX)
-    if short not in _LOWERED_CLASSES:
-        known = {PREFIX + name for name in _LOWERED_CLASSES}
-        raise GraphError(
-            f"'{class_name}' is not among the steps of storey that run natively ({', '.join(sorted(known))})"
-            f"{nearest(class_name, known)}"
-        )
-    return _LOWERED_CLASSES[short]
+    select: Callable[[Any], Any] | None = None
+    empty_drops: bool = False
 
 
 def is_storey_name(class_name: str) -> bool:
@@ -140,6 +118,12 @@ def is_storey_step(target: Any) -> bool:
     """Tell whether an object, or a class, is a step of the storey package; storey is not imported."""
     kind = target if isinstance(target, type) else type(target)
     return any(base.__name__ == "Flow" and base.__module__.startswith(PREFIX) for base in kind.__mro__)
+
+
+def is_own_step(made: Any) -> bool:
+    """Tell whether an object is one of penstock's own steps of storey; their module is not loaded for it."""
+    base = sys.modules.get("penstock.storey_steps.base")
+    return base is not None and isinstance(made, base.Step)
 
 
 def build(
@@ -217,10 +201,9 @@ def lower(made: Any) -> Lowered | None:
     >>> lower(Filter(bool))
     ('filter', <class 'bool'>, False)
     """
-    from penstock.storey_steps.base import Step
-
-    if isinstance(made, Step):
-        return made.lowered()
+    if is_own_step(made):
+        own: Lowered | None = made.lowered()
+        return own
     return _lower_storey(made) if is_storey_step(made) and getattr(made, "_recovery_step", None) is None else None
 
 
@@ -246,22 +229,6 @@ def _lower_storey(made: Any) -> Lowered | None:
     return "map", filtering(made.do), full_event
 
 
-def paths_of(made: Any) -> tuple[str | None, str | None]:
-    """Return the `input_path` and `result_path` that an object of storey, or of ours, was made with."""
-    from penstock.storey_steps.base import Step
-
-    if isinstance(made, Step):
-        return made.input_path, made.result_path
-    return getattr(made, "_input_path", None), getattr(made, "_result_path", None)
-
-
-def selects(made: Any) -> bool:
-    """Tell whether an object of storey's routes by itself; all of them have a `select_outlets`."""
-    from penstock.hosting_events import chooses
-
-    return chooses(made)
-
-
 def host(*made: Any, context: Any = None, outlets: Sequence[str] = ()) -> Any:
     """Return a stage that runs steps of storey, in a line, with the package itself.
 
@@ -276,23 +243,67 @@ def host(*made: Any, context: Any = None, outlets: Sequence[str] = ()) -> Any:
     return StoreyHost(*made, context=context, outlets=list(outlets))
 
 
-def adopt(made: Any, *, context: Any = None, outlets: Sequence[str] = ()) -> Built | None:
-    """Return what stands for an object that a graph was given; None if it is no step of storey's, nor one of ours."""
-    from penstock.storey_steps.base import Step
+def adopt(
+    made: Any, *, context: Any = None, outlets: Sequence[str] = (), paths: tuple[str | None, str | None] = (None, None)
+) -> Built | None:
+    """Return what stands for an object that a graph was given; None if it is no step of storey or of ours.
 
-    if isinstance(made, Step) or is_storey_step(made):
-        return _built(made, context, outlets)
-    return None
+    Parameters
+    ----------
+    made : object
+        The object.
+    context, outlets
+        As for `build`.
+    paths : tuple
+        The step's own `input_path` and `result_path`; those of the object count if there are none.
+    """
+    if not is_own_step(made) and not is_storey_step(made):
+        return None
+    built = _built(made, context, outlets)
+    own = (getattr(made, "input_path", None), getattr(made, "result_path", None))
+    if is_storey_step(made):
+        own = (getattr(made, "_input_path", None), getattr(made, "_result_path", None))
+    if any(own) and not any(paths) and built.kind in ("map", "filter") and not built.full_event:
+        built.target, built.full_event = _with_paths(built.target, built.kind, own), True
+    return built
+
+
+def _with_paths(function: Callable[..., Any], kind: str, paths: tuple[str | None, str | None]) -> Callable[..., Any]:
+    """Make a function of a body, or of a part of it, one of an event."""
+    from penstock.storey_steps.base import Step, dropped
+
+    step = Step(input_path=paths[0], result_path=paths[1])
+
+    def put(event: Any, result: Any) -> Any:
+        return result if kind == "filter" or result is dropped() else step.put(event, result)
+
+    if is_async(function):
+
+        async def call_async(event: Any) -> Any:
+            return put(event, await function(step.element(event)))
+
+        return call_async
+
+    def call(event: Any) -> Any:
+        return put(event, function(step.element(event)))
+
+    return call
 
 
 def _built(made: Any, context: Any, outlets: Sequence[str]) -> Built:
     lowered = lower(made)
-    if lowered is not None:
-        kind, target, full_event = lowered
-        return Built(kind, target, full_event, made, bool(getattr(made, "responds", False)))
-    if hasattr(made, "take"):
-        return Built("stage", made, True, made)
-    return Built("stage", host(made, context=context, outlets=outlets), True, None)
+    if lowered is None:
+        if hasattr(made, "take"):
+            return Built("stage", made, True, made)
+        return Built("stage", host(made, context=context, outlets=outlets), True)
+    kind, target, full_event = lowered
+    if kind == "select":
+        return Built("pass", None, False, made, target, empty_drops=True)
+    if is_storey_step(made):
+        select = getattr(made, "_outlets_selector", None) or (made.select_outlets if chooses(made) else None)
+    else:
+        select = getattr(made, "select_outlets", None)
+    return Built(kind, target, full_event, made, select)
 
 
 def _native_class(short: str, given: Mapping[str, Any]) -> Any:
@@ -310,7 +321,9 @@ def _storey_class(class_name: str, short: str) -> Any:
 
     known = {*storey_steps.__all__, *_HOSTED, *_RENAMED, *_INSTEAD}
     if short not in known:
-        raise GraphError(f"there is no step '{class_name}' in storey{nearest(short, known)}")
+        raise GraphError(
+            f"there is no step '{class_name}' in storey{nearest(class_name, [PREFIX + name for name in known])}"
+        )
     return getattr(_storey(class_name), short)
 
 

@@ -40,10 +40,7 @@ def fn():
         ),
         (
             {"class_name": "storey.Fliter", "name": "a", "_fn": "(event)"},
-            (
-                "step 'a': 'storey.Fliter' is not among the steps of storey that run natively (storey.Extend, "
-                "storey.Filter, storey.FlatMap, storey.Map); did you mean 'storey.Filter'?"
-            ),
+            "step 'a': there is no step 'storey.Fliter' in storey; did you mean 'storey.Filter'?",
         ),
         ({"class_name": "Echo", "name": "a", "limit": 1}, "step 'a': Echo takes no argument 'limit'"),
         (

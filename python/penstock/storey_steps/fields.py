@@ -111,6 +111,8 @@ class Choice(Step):
     kind = "select"
     selects_only = True
 
+    empty_drops = True
+
     def select_outlets(self, event: Any) -> Collection[str] | None:  # noqa: ARG002  # for subclasses
         """Return the names of the steps that the body goes to; an empty list filters it out."""
         raise TypeError(f"{type(self).__name__} has no select_outlets(); a subclass of Choice defines it")
@@ -122,10 +124,9 @@ class Choice(Step):
 
 
 class Complete(Step):
-    """Marks where the caller is answered, as ``.respond()`` does; events pass."""
+    """Lets events pass: where the caller is answered is said by ``.respond()``."""
 
     kind = "pass"
-    responds = True
 
     def _runs(self) -> Runs:
         return _pass, False
