@@ -242,7 +242,7 @@ class VotingEnsemble(ParallelRun):
 
     def _rows(self, name: str, body: Any) -> tuple[list[Any], str | None]:
         """Return a route's predictions, and the tensor's name if that is what they came in."""
-        outputs = body.get("outputs") if isinstance(body, Mapping) else body
+        outputs: Any = _outputs_of(body)
         if type(outputs) is list and not (outputs and isinstance(outputs[0], Mapping)):
             return outputs, None
         if tensors.are_tensors(outputs):

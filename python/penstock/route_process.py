@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, PenstockError, StepNotReady, describe
 from penstock.handlers import load_step
-from penstock.natives import native_kind
+from penstock.natives import is_storey_name
 from penstock.resolve import Resolver, is_expression
 from penstock.spec import Target
 from penstock.steps import TaskStep
@@ -108,12 +108,12 @@ class RouteProcess:
                 self.wait()
             try:
                 self._connected.send_bytes(sent)
-                error, event.body, event.terminated = self._receive()
+                failure, event.body, event.terminated = self._receive()
             except (EOFError, OSError) as broken:
                 code = self._end()
                 raise PenstockError(f"route '{self.name}': its process ended with code {code}") from broken
-        if error is not None:
-            raise error
+        if failure is not None:
+            raise failure
         return event
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ def _recipe(route: TaskStep, name: str, context: Any, resolver: Resolver) -> byt
         raise GraphError(f"route '{name}': it runs in a process of its own, so it cannot have .batch()")
     target = route.target
     found, handler = target.class_object, target.handler_object
-    if found is None and route.class_name and native_kind(route.class_name) is None:
+    if found is None and route.class_name and not is_storey_name(route.class_name):
         found = resolver.find(route.class_name)
     if found is None and handler is None and route.handler and not is_expression(route.handler):
         handler = resolver.function(route.handler)
@@ -187,13 +187,12 @@ def _serve(connection: Connection, recipe: bytes) -> None:
         text = str(error) if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
         _send(connection, f"{text}; {_IMPORTABLE}" if isinstance(error, (AttributeError, ImportError)) else text)
         return
-    _send(connection, None)
-    while True:
-        try:
-            request = connection.recv_bytes()
-        except (EOFError, OSError):
-            return
-        _send(connection, _answer(handler, request))
+    try:
+        _send(connection, None)
+        while True:
+            _send(connection, _answer(handler, connection.recv_bytes()))
+    except (EOFError, OSError):
+        return
 
 
 def _made(recipe: bytes) -> Any:

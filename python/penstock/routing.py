@@ -10,9 +10,7 @@ from penstock.handlers import _ASYNC_CALLS, Loaded
 from penstock.parallel import ParallelRun
 from penstock.resolve import Resolver, is_async
 from penstock.routers import Route
-from penstock.steps import RouterStep
-
-_MOST_ROUTES = 5000
+from penstock.steps import MAX_ROUTES, RouterStep
 
 
 def check_number_of_routes(step: RouterStep, name: str) -> None:
@@ -24,11 +22,9 @@ def check_number_of_routes(step: RouterStep, name: str) -> None:
         There are more.
     """
     count = len(step.routes)
-    if count > _MOST_ROUTES:
+    if count > MAX_ROUTES:
         which = f"router '{name}'" if name else "the router"
-        raise MLRunModelLimitExceededError(
-            f"{which} has {count} routes, more than the {_MOST_ROUTES} that there may be"
-        )
+        raise MLRunModelLimitExceededError(f"{which} has {count} routes, more than the {MAX_ROUTES} that there may be")
 
 
 def runs_apart(step: RouterStep, resolver: Resolver) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.context import GraphContext
+    from penstock.enrichment import EnrichmentModelRouter, EnrichmentVotingEnsemble
     from penstock.ensemble import VotingEnsemble
     from penstock.event import Event, MockEvent, Response
     from penstock.frameworks.boosting import LGBMModelServer, LightGBMModelServer, XGBModelServer, XGBoostModelServer
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "BaseModelRouter": "penstock.routers",
     "BatchHttpRequests": "penstock.remote",
+    "EnrichmentModelRouter": "penstock.enrichment",
+    "EnrichmentVotingEnsemble": "penstock.enrichment",
     "Event": "penstock.event",
     "GraphContext": "penstock.context",
     "GraphServer": "penstock.server",
@@ -67,6 +70,8 @@ _HOMES = {
 __all__ = [
     "BaseModelRouter",
     "BatchHttpRequests",
+    "EnrichmentModelRouter",
+    "EnrichmentVotingEnsemble",
     "Event",
     "GraphContext",
     "GraphServer",

@@ -23,7 +23,7 @@ def kind_of(predictions: Rows) -> str:
     """
     import numpy as np
 
-    votes = np.asarray(predictions)
+    votes: np.ndarray[Any, Any] = np.asarray(predictions)
     whole = votes.dtype.kind not in "fc" or bool(np.all(votes == np.floor(votes.real)))
     return "classification" if whole else "regression"
 
@@ -60,7 +60,7 @@ def majorities(predictions: Rows, weights: list[float]) -> list[Any]:
         return [row[0] if row.count(row[0]) == len(row) else _winner(row, weights) for row in predictions]
     import numpy as np
 
-    votes = np.asarray(predictions)
+    votes: np.ndarray[Any, Any] = np.asarray(predictions)
     classes, places = np.unique(votes, return_inverse=True)
     places = places.reshape(votes.shape)
     shares = np.zeros((len(votes), *votes.shape[2:], len(classes)))

@@ -1,0 +1,318 @@
+"""ParallelRun: all routes at once, in threads, in line, and in processes; failures are never dropped."""
+
+import logging
+import multiprocessing
+import os
+import threading
+
+import penstock
+import process_routes
+import pytest
+from penstock.errors import GraphError, MLRunModelLimitExceededError, StepError, StepNotReady
+from penstock.serving import ParallelRun
+
+HERE = pytest.mark.parametrize("executor", ["thread", "array"])
+
+
+def parallel(routes, class_name="mlrun.serving.ParallelRun", parameters=None, **class_args):
+    """Make the mock server of a router; routes are handlers, or dicts of what `add_route` takes."""
+    fn = penstock.new_function("f")
+    fn.spec.parameters = parameters or {}
+    router = fn.set_topology("router", class_name, **class_args)
+    for name, route in routes.items():
+        router.add_route(name, **(route if isinstance(route, dict) else {"handler": route}))
+    return fn.to_mock_server(namespace=globals())
+
+
+def one(body):
+    return {"one": body["x"] + 1, "both": "one"}
+
+
+def two(body):
+    return {"two": body["x"] + 2, "both": "two"}
+
+
+def failing(body):
+    raise KeyError("x")
+
+
+@HERE
+def test_the_answers_of_all_routes_are_merged_in_the_order_of_the_routes(executor):
+    with parallel({"a": one, "b": two}, executor_type=executor) as server:
+        assert server.test(body={"x": 1}) == {"one": 2, "two": 3, "both": "two"}
+    with parallel({"b": two, "a": one}, executor_type=executor) as server:
+        assert server.test(body={"x": 1})["both"] == "one"
+
+
+def test_the_order_holds_whichever_is_done_first():
+    done = threading.Event()
+
+    def first(body):
+        assert done.wait(20)
+        return {"both": "first"}
+
+    def second(body):
+        done.set()
+        return {"both": "second"}
+
+    with parallel({"first": first, "second": second}) as server:
+        assert server.test(body={}) == {"both": "second"}
+
+
+@HERE
+def test_the_answers_may_extend_the_event(executor):
+    with parallel({"a": one}, executor_type=executor, extend_event=True) as server:
+        body = {"x": 1, "y": 5}
+        assert server.test(body=body) == {"x": 1, "y": 5, "one": 2, "both": "one"}
+        assert body == {"x": 1, "y": 5}
+
+
+@HERE
+def test_routes_cannot_change_each_others_event(executor):
+    def spoil(body):
+        body["rows"].append(9)
+        return {str(id(body)): list(body["rows"])}
+
+    with parallel({"a": spoil, "b": spoil}, executor_type=executor, extend_event=True) as server:
+        assert list(server.test(body={"rows": [1]}).values()) == [[1], [1, 9], [1, 9]]
+
+
+@HERE
+def test_a_failing_route_fails_the_event_and_is_named(executor):
+    with parallel({"a": one, "b": failing}, executor_type=executor) as server:
+        with pytest.raises(StepError, match=r"failed \(500\): KeyError: 'x'") as caught:
+            server.test(body={"x": 1})
+        assert caught.value.step == "b"
+        assert isinstance(caught.value.__cause__, KeyError)
+
+
+@HERE
+def test_the_others_answer_where_that_is_wanted_and_the_failure_is_in_the_answer(executor, caplog):
+    with parallel({"a": one, "b": failing}, executor_type=executor, on_error="partial") as server:
+        with caplog.at_level(logging.WARNING, "penstock"):
+            assert server.test(body={"x": 1}) == {"one": 2, "both": "one", "errors": {"b": "KeyError: 'x'"}}
+        assert "step 'b' failed" in caplog.text
+
+
+@HERE
+def test_if_all_fail_the_event_does(executor):
+    with parallel({"a": failing, "b": failing}, executor_type=executor, on_error="partial") as server:
+        with pytest.raises(StepError, match="KeyError") as caught:
+            server.test(body={"x": 1})
+        assert caught.value.step == "a"
+
+
+def test_an_answer_that_is_no_dict_cannot_be_merged():
+    with parallel({"a": "(event + 1)"}) as server, pytest.raises(StepError, match="route 'a' answered with int"):
+        server.test(body=1)
+
+
+def test_a_route_that_gives_nothing_adds_nothing():
+    with parallel({"a": one, "b": "(None)"}) as server:
+        assert server.test(body={"x": 1}) == {"one": 2, "both": "one"}
+
+
+@HERE
+def test_a_subclass_merges_prepares_and_finishes(executor):
+    class Own(ParallelRun):
+        def preprocess(self, event):
+            event.body = {"x": event.body}
+            return event
+
+        def merger(self, body, results):
+            return sorted(value for result in results.values() for value in result.values() if value != "one")
+
+        def postprocess(self, event):
+            event.body = {"values": event.body}
+            return event
+
+    with parallel({"a": one, "b": "({'b': event['x']})"}, Own, executor_type=executor) as server:
+        assert server.test(body=5) == {"values": [5, 6]}
+
+
+def test_a_merger_gets_the_results_by_route_and_what_to_extend():
+    class Own(ParallelRun):
+        def merger(self, body, results):
+            return {"body": body, "results": results}
+
+    with parallel({"a": "(event + 1)", "b": "(event + 2)"}, Own) as server:
+        assert server.test(body=1) == {"body": {}, "results": {"a": 2, "b": 3}}
+    with parallel({"a": "(1)"}, Own, extend_event=True) as server:
+        assert server.test(body={"x": 1}) == {"body": {"x": 1}, "results": {"a": 1}}
+
+
+def test_a_merger_that_makes_no_dict_cannot_hide_a_failure():
+    class Own(ParallelRun):
+        def merger(self, body, results):
+            return list(results)
+
+    text = "Own made no dict, so it cannot say that b failed"
+    with parallel({"a": one, "b": failing}, Own, on_error="partial") as server, pytest.raises(StepError, match=text):
+        server.test(body={"x": 1})
+
+
+@HERE
+def test_async_routes_are_awaited(executor):
+    async def later(body):
+        return {"later": body["x"]}
+
+    with parallel({"a": one, "b": later}, executor_type=executor) as server:
+        assert server.test(body={"x": 1}) == {"one": 2, "both": "one", "later": 1}
+
+
+def test_async_routes_in_line_fail_as_others_do():
+    async def later(body):
+        raise KeyError("x")
+
+    with parallel({"a": one, "b": later}, executor_type="array") as server:
+        with pytest.raises(StepError, match="KeyError") as caught:
+            server.test(body={"x": 1})
+        assert caught.value.step == "b"
+
+
+def test_paths_within_the_body():
+    with parallel({"a": one}, input_path="in", result_path="out.merged") as server:
+        assert server.test(body={"in": {"x": 1}}) == {"in": {"x": 1}, "out": {"merged": {"one": 2, "both": "one"}}}
+
+
+def test_in_a_flow_its_answer_goes_on():
+    fn = penstock.new_function("f")
+    flow = fn.set_topology("flow")
+    router = flow.to("(event)", "pre").to("*ParallelRun", "both", extend_event=True)
+    router.add_route("a", handler=one)
+    router.add_route("b", handler=two)
+    flow.add_step(handler="(sorted(event))", name="keys", after="both").respond()
+    with fn.to_mock_server() as server:
+        assert server.test(body={"x": 1}) == ["both", "one", "two", "x"]
+
+
+def test_a_catcher_gets_the_event_as_it_came():
+    fn = penstock.new_function("f")
+    flow = fn.set_topology("flow")
+    flow.to("*ParallelRun", "both").error_handler(name="catcher", handler="(event)").to("(event)", "z").respond()
+    flow["both"].add_route("a", handler=one)
+    flow["both"].add_route("b", handler=failing)
+    with fn.to_mock_server() as server:
+        assert server.test(body={"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"executor_type": "threads"}, "executor_type is 'thread', 'process' or 'array', not 'threads'"),
+        ({"on_error": "ignore"}, "on_error is 'fail' or 'partial', not 'ignore'"),
+    ],
+)
+def test_what_it_cannot_be_is_refused(arguments, text):
+    with pytest.raises(GraphError, match=text):
+        parallel({"a": one}, **arguments)
+
+
+def test_there_may_be_many_routes_but_not_more_than_5000():
+    with pytest.raises(MLRunModelLimitExceededError, match="5000"):
+        parallel({f"m{number}": one for number in range(5001)})
+
+
+def test_each_route_has_a_process_of_its_own():
+    routes = {
+        "a": {"class_name": "process_routes.Adds", "amount": 5},
+        "b": process_routes.double,
+        "c": "({'sum3': event['x'] + 3})",
+        "d": process_routes.triple,
+        "e": process_routes.parameter,
+        "f": {"handler": process_routes.path_of, "full_event": True},
+    }
+    with parallel(routes, executor_type="process", parameters={"rate": 0.5}) as server:
+        answer = server.test("/p", body={"x": 1}, event_id="i")
+        assert answer.pop("pid") not in (None, os.getpid())
+        assert answer == {
+            "sum": 6, "double": 2, "sum3": 4, "triple": 3, "parameter": 0.5,
+            "path": "/p", "method": "POST", "id": "i", "key": "",
+        }  # fmt: skip
+        running = {process.name for process in multiprocessing.active_children()}
+        assert running >= {f"penstock-{name}" for name in routes}
+    assert not multiprocessing.active_children()
+
+
+def test_failures_come_back_from_processes():
+    with parallel({"a": process_routes.fails, "b": process_routes.double}, executor_type="process") as server:
+        with pytest.raises(StepError, match=r"failed \(500\): KeyError: 'x'") as caught:
+            server.test(body={"x": 1})
+        assert caught.value.step == "a"
+    routes = {"a": process_routes.fails_oddly, "b": process_routes.double, "c": process_routes.unsendable}
+    with parallel(routes, executor_type="process", on_error="partial") as server:
+        answer = server.test(body={"x": 1})
+        assert answer["double"] == 2
+        assert answer["errors"]["a"] == "Unspeakable: this and that"
+        assert "lambda" in answer["errors"]["c"]
+
+
+def test_an_event_that_cannot_be_sent_fails_alone():
+    with parallel({"a": process_routes.double}, executor_type="process") as server:
+        with pytest.raises(StepError, match="route 'a': the event cannot be sent to its process"):
+            server.test(body={"x": lambda: None})
+        assert server.test(body={"x": 1})["double"] == 2
+
+
+def test_a_process_that_ends_fails_its_event_and_the_next_gets_a_new_one():
+    routes = {"a": {"class_name": process_routes.Ends}, "b": {"class_name": process_routes.Times}}
+    with parallel(routes, "VotingEnsemble", executor_type="process") as server:
+        for _ in range(2):
+            with pytest.raises(StepError, match="route 'a': its process ended with code 3"):
+                server.test("/v2/models/infer", body={"inputs": [1]})
+        assert server.test("/v2/models/b/infer", body={"inputs": [1]})["outputs"] == [2]
+
+
+def test_models_vote_in_processes_and_are_loaded_there_alone():
+    routes = {name: {"class_name": process_routes.Times, "factor": factor} for name, factor in (("m1", 2), ("m2", 4))}
+    with parallel(routes, "VotingEnsemble", executor_type="process", vote_type="regression") as server:
+        assert server.test("/v2/models/infer", body={"inputs": [1, 2]})["outputs"] == [3.0, 6.0]
+        assert server.test("/v2/models/m2/ready", method="GET").status_code == 200
+        assert server.test("/v2/models/m1", method="GET")["name"] == "m1"
+        where = {server.test(f"/v2/models/{name}/where", body={"inputs": []}) for name in routes}
+        assert len(where - {os.getpid()}) == 2
+        assert server.compiled.models == {}
+
+
+def test_what_cannot_be_sent_to_a_process_is_said_when_the_graph_is_made():
+    def local(body):
+        return body
+
+    with pytest.raises(GraphError, match="route 'a' cannot be sent to a process: .*local.*; a class or function must"):
+        parallel({"a": local}, executor_type="process")
+    fn = penstock.new_function("f")
+    fn.set_topology("router", "ParallelRun", executor_type="process").add_route("a", handler="(event)").batch(4)
+    with pytest.raises(GraphError, match=r"cannot have \.batch\(\)"):
+        fn.to_mock_server()
+
+
+def test_a_route_that_cannot_be_made_in_its_process_is_named_and_none_is_left():
+    routes = {"a": process_routes.double, "b": {"class_name": process_routes.Unloadable}}
+    with pytest.raises(StepNotReady, match="route 'b' in its process: .*no such disk"):
+        parallel(routes, executor_type="process")
+    assert not multiprocessing.active_children()
+
+
+def test_a_class_that_chooses_processes_by_itself_has_to_be_told():
+    class Apart(ParallelRun):
+        def __init__(self, **arguments):
+            super().__init__(**arguments, executor_type="process")
+
+    with pytest.raises(GraphError, match="say executor_type='process' where the router is added"):
+        parallel({"a": process_routes.double}, Apart)
+
+
+def test_a_graph_with_processes_that_nobody_closes_ends_with_the_program(run_python):
+    run_python(
+        f"""
+import sys
+sys.path.insert(0, {os.path.dirname(process_routes.__file__)!r})
+import process_routes, penstock
+
+if __name__ == "__main__":
+    fn = penstock.new_function("f")
+    router = fn.set_topology("router", "ParallelRun", executor_type="process")
+    router.add_route("a", handler=process_routes.double)
+    assert fn.to_mock_server().test(body={{"x": 1}})["double"] == 2
+"""
+    )
