@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from penstock.errors import GraphError
 from penstock.resolve import nearest
 
-__all__ = ["OutputStream", "open_stream", "register", "scheme_of"]
+__all__ = ["OutputStream", "open_stream", "register", "scheme_of", "schemes"]
 
 Factory = Callable[..., "OutputStream"]
 
@@ -67,6 +67,11 @@ def scheme_of(path: str | None) -> str:
     if separator:
         return scheme.lower()
     return "file" if path.lower().endswith(_LINES) else "v3io"
+
+
+def schemes() -> list[str]:
+    """List the kinds of streams that there are."""
+    return sorted(_factories)
 
 
 def register(scheme: str, factory: Factory) -> None:
