@@ -1,11 +1,16 @@
 """Fixtures that every test may use."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+
+# What pyproject.toml installs for one Python only, and who needs it.
+_FRAMEWORKS = {"onnxruntime": "test_frameworks_onnx.py", "xgboost": "test_frameworks_boosting.py"}
+collect_ignore = [file for package, file in _FRAMEWORKS.items() if importlib.util.find_spec(package) is None]
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -54,7 +54,6 @@ def outputs(model_path, **parameters):
 
 
 def test_a_spec_names_the_file_and_gives_parameters(model):
-    pytest.importorskip("yaml")
     assert outputs(model) == ["first.pkl", None]
     (model / "model_spec.yaml").write_text(SPEC)
     assert outputs(model) == ["second.pkl", 3]
@@ -62,7 +61,6 @@ def test_a_spec_names_the_file_and_gives_parameters(model):
 
 
 def test_a_spec_describes_columns_and_names_further_files(model):
-    pytest.importorskip("yaml")
     (model / "model_spec.yaml").write_text(SPEC)
     found = open_model("m", str(model), ".pkl")
     assert [(column["name"], column["datatype"]) for column in found.spec.inputs] == [
@@ -86,7 +84,6 @@ def test_a_spec_in_json_needs_no_yaml(model, monkeypatch):
 
 @pytest.mark.parametrize("text", ["- a\n", "{a: ", "5"])
 def test_a_spec_that_is_none_says_so(model, text):
-    pytest.importorskip("yaml")
     (model / "model_spec.yaml").write_text(text)
     with pytest.raises(StepNotReady, match=r"model_spec.yaml (is neither JSON nor YAML|holds no fields)"):
         open_model("m", str(model), ".pkl")

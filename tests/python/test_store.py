@@ -4,6 +4,7 @@ import json
 import os
 import threading
 
+import pandas
 import penstock
 import pytest
 from hypothesis import given
@@ -261,7 +262,6 @@ def test_a_data_item_elsewhere_is_copied_here():
 
 
 def test_a_table_is_read_as_a_frame():
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     uri = penstock.log_dataset("rows", frame, format="csv")
     assert store.get_resource(uri).as_df().equals(frame)

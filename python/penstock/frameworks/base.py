@@ -44,7 +44,7 @@ class FrameworkModelServer(V2ModelServer):
 
     def post_init(self, mode: str = "sync") -> None:
         """Load the model; a missing package is named first, whatever the mode."""
-        if self.package:
+        if self.package and self.model is None:
             self.framework()
         super().post_init(mode)
 
