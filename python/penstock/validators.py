@@ -35,9 +35,8 @@ class Validator:
     schema : dict or str, optional
         A JSON Schema, or the path or URL of a file that holds one.
     check : callable or str, optional
-        A function of the body, a dotted path to one, or an expression such as ``"(event['n'] > 0)"``. In a graph
-        ``_check="name"`` is a function that is looked up as a step's handler is. False, or an exception, means that
-        the body is wrong; every other result that it is right.
+        A function of the body, its name, or an expression such as ``"(event['n'] > 0)"``. False, or an exception,
+        means that the body is wrong; every other result that it is right.
     on_invalid : str
         "fail": the event fails with 400 and says what is wrong where; "drop": it is logged and left out.
     full_event : bool
@@ -65,6 +64,7 @@ class Validator:
         full_event: bool = False,
         input_path: str | None = None,
         name: str | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.name = name or type(self).__name__
         if schema is None and check is None:
@@ -75,7 +75,7 @@ class Validator:
         self._full_event = full_event
         self._input_path = input_path
         self._schema = None if schema is None else _compiled(self.name, schema)
-        self._check = None if check is None else _function(self.name, check)
+        self._check = None if check is None else _function(self.name, check, resolver)
         self._check_name = f"the check {check if isinstance(check, str) else qualified_name(check)}"
 
     def do_event(self, event: Event) -> Any:
@@ -112,12 +112,12 @@ class _Fault(NamedTuple):
     where: str  # what may be logged: nothing of the body
 
 
-def _function(step: str, check: Any) -> Callable[[Any], Any]:
+def _function(step: str, check: Any, resolver: Resolver | None) -> Callable[[Any], Any]:
     if isinstance(check, str):
         try:
-            check = Resolver(sys.modules.get("__main__")).function(check, what="check")
+            check = (resolver or Resolver(sys.modules.get("__main__"))).function(check, what="check")
         except GraphError as error:
-            raise type(error)(f"step '{step}': {error}; _check= finds functions where the graph is written") from None
+            raise type(error)(f"step '{step}': {error}") from None
     if not callable(check):
         raise GraphError(f"step '{step}': check is a function or its name, not of type {type(check).__name__}")
     if is_async(check):

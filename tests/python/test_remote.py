@@ -6,6 +6,7 @@ import dataclasses
 import email.utils
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -440,3 +441,73 @@ def test_the_events_deadline_bounds_all_attempts(served):
     with endpoint(lambda _: reply(b"busy", 500)) as target, pytest.raises(DeadlineExceeded):
         served(RemoteStep(target.url, backoff_factor=100), 1, timeout=0.3)
     assert time.monotonic() - began < 10
+
+
+@pytest.fixture(params=["$remote", "RemoteStep", "mlrun.serving.RemoteStep", RemoteStep])
+def remote_name(request):
+    return request.param
+
+
+def test_a_graph_names_the_step_and_closes_its_connections(remote_name):
+    with endpoint(lambda call: reply({"got": call.json["n"], "path": call.path})) as target:
+        fn = penstock.new_function("calls")
+        graph = fn.set_topology("flow")
+        step = graph.to(remote_name, "r", url=target.url, subpath="$path", input_path="row", result_path="answer")
+        step.respond()
+        with fn.to_mock_server() as server:
+            assert server.test("/p", body={"row": {"n": 1}}) == {"row": {"n": 1}, "answer": {"got": 1, "path": "/p"}}
+    assert target.calls[0].headers["mlrun-event-path"] == "/p"
+
+
+def test_wrong_arguments_stop_the_graph_with_the_steps_name(remote_name):
+    fn = penstock.new_function("calls")
+    fn.set_topology("flow").to(remote_name, "r", url="nowhere").respond()
+    with pytest.raises(GraphError, match="step 'r': url is http"):
+        fn.to_mock_server()
+
+
+def test_a_batch_in_a_graph_names_the_item():
+    with endpoint(lambda call: reply(b"no", 404) if call.json == 2 else reply(call.json + 1)) as target:
+        fn = penstock.new_function("calls")
+        fn.set_topology("flow").to("BatchHttpRequests", "b", url=target.url, method="POST").respond()
+        with fn.to_mock_server() as server:
+            assert server.test(body=[0, 1]) == [1, 2]
+            with pytest.raises(StepError, match="RuntimeError: request 1: bad http response 404: no") as caught:
+                server.test(body=[0, 2])
+            assert (caught.value.status_code, caught.value.step) == (502, "b")
+            with pytest.raises(StepError, match="takes a list, not dict") as caught:
+                server.test(body={"n": 1})
+            assert caught.value.status_code == 400
+
+
+def test_events_of_a_graph_are_under_way_together():
+    both = threading.Barrier(2, timeout=20)
+    with endpoint(lambda call: both.wait() + 1 and reply(call.json)) as target:
+        fn = penstock.new_function("calls")
+        fn.set_topology("flow").to("$remote", "r", url=target.url).respond()
+        with fn.to_mock_server() as server, ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda n: server.test(body=n), [1, 2])) == [1, 2]
+
+
+def test_a_router_may_have_a_remote_route():
+    with endpoint(lambda call: reply({"got": call.json, "path": call.path})) as target:
+        fn = penstock.new_function("calls")
+        router = fn.set_topology("router")
+        router.add_route("far", class_name="$remote", url=target.url, subpath="predict")
+        with fn.to_mock_server() as server:
+            answer = server.test("/v2/models/far/infer", body={"inputs": [1]})
+    assert answer == {"got": {"inputs": [1]}, "path": "/predict"}
+
+
+def test_an_error_handler_sees_the_failure():
+    def catch(event):
+        event.body = [event.error, event.origin_state]
+        return event
+
+    with endpoint(lambda _: reply(b"gone", 410)) as target:
+        fn = penstock.new_function("calls")
+        graph = fn.set_topology("flow")
+        graph.to("$remote", "r", url=target.url).error_handler("catcher").to("(event)", "after").respond()
+        graph.add_step(handler=catch, name="catcher", full_event=True, after="")
+        with fn.to_mock_server() as server:
+            assert server.test(body=1) == ["RuntimeError: bad http response 410: gone", "r"]
