@@ -103,7 +103,9 @@ def rows_of_dicts(request: dict[str, Any], columns: list[str]) -> dict[str, Any]
     inputs = request["inputs"]
     rows = [inputs] if isinstance(inputs, Mapping) else inputs
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise BadBody(f'Exception: Expected "inputs" to be a dict or a list of dicts, not {_kind(inputs)}')
+        raise BadBody(
+            f'Exception: Expected "inputs" to be a dict or a list of dicts, there is one of type {_kind(inputs)}'
+        )
     for number, row in enumerate(rows):
         missing = [column for column in columns if column not in row]
         if missing:
@@ -112,6 +114,6 @@ def rows_of_dicts(request: dict[str, Any], columns: list[str]) -> dict[str, Any]
 
 
 def _kind(inputs: Any) -> str:
-    if isinstance(inputs, list) and inputs:
-        return f"a list with a {next(type(row).__name__ for row in inputs if not isinstance(row, Mapping))}"
-    return f"a {type(inputs).__name__}"
+    """Return the type of what is no dict."""
+    rows = inputs if isinstance(inputs, list) else [inputs]
+    return next(type(row).__name__ for row in rows if not isinstance(row, Mapping))
