@@ -257,7 +257,7 @@ class V2ModelServer:
     def infer(self, request: dict[str, Any], event_id: str = "") -> dict[str, Any]:
         """Answer an infer request outside any graph, as the graph would."""
         reply = self._infer(request, "infer", event_id)
-        answer: dict[str, Any] = run_coroutine(reply) if isinstance(reply, CoroutineType) else reply
+        answer: dict[str, Any] = run_coroutine(reply) if type(reply) is CoroutineType else reply
         return answer
 
     def do_event(self, event: Any) -> Any:
@@ -273,7 +273,7 @@ class V2ModelServer:
         custom = getattr(self, "op_" + operation, None) if operation else None
         if custom is not None:
             result = custom(event)
-            if isinstance(result, CoroutineType):
+            if type(result) is CoroutineType:
                 return self._customised(event, result)
             if result is not event:
                 event.body = result
@@ -281,7 +281,7 @@ class V2ModelServer:
         if operation not in (*PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
         reply = self._infer(request_of(event, self._input_path), operation, event.id)
-        if isinstance(reply, CoroutineType):
+        if type(reply) is CoroutineType:
             return self._answered(event, body, reply)
         event.body = self._answer(body, reply)
         return event
@@ -344,7 +344,7 @@ class V2ModelServer:
             request, named = self._prepare(request, operation)
             request_id = given or (event_id if named is None else "")
             result = self.explain(request) if operation == "explain" else self.predict(request)
-            if isinstance(result, CoroutineType):
+            if type(result) is CoroutineType:
                 return self._infer_later(result, request, request_id, named, operation, start)
             reply = self._reply(request, request_id, result, named, operation)
         except Exception as error:

@@ -258,9 +258,9 @@ def test_hooks_see_the_operation_and_the_rows_in_order():
         ({"inputs": [{"a": 1}]}, 'row 0 of "inputs" misses b'),
         (
             {"inputs": [{"a": 1, "b": 2}, [1, 2]]},
-            'Expected "inputs" to be a dict or a list of dicts, not a list with a',
+            'Expected "inputs" to be a dict or a list of dicts, there is one of type list',
         ),
-        ({"inputs": 5}, 'Expected "inputs" to be a dict or a list of dicts, not a int'),
+        ({"inputs": 5}, '"inputs" to be a dict or a list of dicts, there is one of type int'),
         ({"rows": 5}, 'Expected key "inputs" in request body'),
     ],
 )
