@@ -5,10 +5,11 @@ import json
 import threading
 
 import numpy as np
+import penstock
 import pytest
 from endpoint import endpoint, reply
 from penstock import Event
-from penstock.errors import GraphClosed, GraphError, MissingExtra, QueueFull, StreamError
+from penstock.errors import GraphClosed, GraphError, MissingExtra, QueueFull, StepError, StreamError
 from penstock.streams import open_stream, register, scheme_of
 from penstock.streams.memory import MemoryStream
 from penstock.streams.records import to_json, unwrap, wrap
@@ -250,3 +251,45 @@ def test_a_sink_keeps_key_and_id_with_full_event():
     sink = QueueSink("dummy://", full_event=True)
     sink.do_event(Event({"n": 1}, event_id="i", key="k"))
     assert sink.stream.event_list == [{"full_event_wrapper": True, "body": {"n": 1}, "key": "k", "id": "i"}]
+
+
+def queue_graph(engine, path, **options):
+    fn = penstock.new_function("writes")
+    graph = fn.set_topology("flow", engine=engine)
+    graph.to("(event + 1)", "inc").to(">>", "q", path=path, **options)
+    return fn
+
+
+def test_a_queue_at_the_end_of_a_sync_graph_answers_nothing_and_keeps_the_record():
+    with queue_graph("sync", "dummy://").to_mock_server() as server:
+        assert server.test(body=5) is None
+    assert server.graph["q"]._stream.event_list == [6]
+
+
+def test_a_queue_at_the_end_of_an_async_graph_keeps_the_record():
+    with queue_graph("async", "dummy://").to_mock_server() as server:
+        assert server.test(body=5, event_id="i") == {"id": "i"}
+    assert server.graph["q"]._stream.event_list == [6]
+
+
+def test_a_queue_writes_to_a_file_which_is_closed_with_the_graph(tmp_path):
+    with queue_graph("async", str(tmp_path / "out.jsonl"), full_event=True).to_mock_server() as server:
+        for n in range(3):
+            server.test(body=n, event_id=str(n))
+    assert lines(tmp_path / "out.jsonl") == [
+        {"full_event_wrapper": True, "body": n + 1, "key": "", "id": str(n)} for n in range(3)
+    ]
+    with pytest.raises(GraphClosed):
+        server.graph["q"]._stream.push(1)
+
+
+def test_a_queue_that_cannot_write_fails_its_events():
+    with endpoint(lambda call: reply(b"", 500)) as target, queue_graph("sync", target.url).to_mock_server() as server:
+        with pytest.raises(StepError, match="it answered 500") as caught:
+            server.test(body=1)
+        assert (caught.value.status_code, caught.value.step) == (502, "q")
+
+
+def test_a_queues_path_is_checked_when_the_graph_is_made():
+    with pytest.raises(GraphError, match="step 'q': there is no kind of stream 'kafak://'"):
+        queue_graph("async", "kafak://host/topic").to_mock_server()
