@@ -28,6 +28,9 @@ __all__ = [
 MAX_ROUTES = 5000
 
 
+_FULL_BY_DEFAULT = ("Batch", "Merge")  # classes that get events unless they are told not to
+
+
 class TaskStep(BaseStep):
     """A step that runs a function or an object's method."""
 
@@ -62,6 +65,8 @@ class TaskStep(BaseStep):
 
     def _set_paths(self, full_event: bool | None, input_path: str | None, result_path: str | None) -> None:
         self.full_event = bool(full_event) or self.full_event
+        if full_event is False and self.class_name.rpartition(".")[2] in _FULL_BY_DEFAULT:
+            self.class_args.setdefault("full_event", False)
         self.input_path, self.result_path = input_path or self.input_path, result_path or self.result_path
 
     def to_dict(self) -> dict[str, Any]:
