@@ -7,9 +7,9 @@ from typing import Any
 
 from penstock import tensors, votes
 from penstock.errors import BadRequest, GraphError, ModelNotFound, PenstockError, blame
-from penstock.event import Response, clone
+from penstock.event import Response
 from penstock.models import V2ModelServer
-from penstock.parallel import ParallelRun, Parts
+from penstock.parallel import ParallelRun, Parts, copies
 from penstock.resolve import nearest
 from penstock.routers import BaseModelRouter, Route
 
@@ -131,28 +131,31 @@ class VotingEnsemble(ParallelRun):
         if len(results) == 1 and (asked := getattr(event, "penstock_asked", "all")) != "all":
             return self._hand_on(event, *results[0], asked)
         answers, errors = self._sort(results)
-        body = event.body
-        given = body.get("id") if isinstance(body, Mapping) else None
         tensor_name = None
         outputs: Any
         if event.path == "explain":
             outputs = {name: _outputs_of(result.body) for name, result in answers.items()}
         else:
-            columns: list[Any] = []
+            columns: list[list[Any]] = []
             for name, result in answers.items():
-                column, tensor_name = self._rows(name, result.body)
+                column = result.body
+                if type(column) is not list:  # a quick answer is one
+                    column, tensor_name = self._rows(name, column)
                 columns.append(column)
             outputs = self._vote(answers, columns)
-        request_id = given or (event.id if tensor_name is None else "")
-        reply: dict[str, Any] = {"id": request_id} if request_id else {}
-        reply["model_name"] = self.name
+            if self.format_response_with_col_name_flag and tensor_name is None:
+                outputs = {self.prediction_col_name: outputs}
+        body = event.body
+        request_id = body.get("id") if isinstance(body, dict) else None
         if tensor_name is not None:
             outputs = tensors.to_tensors(outputs, [tensor_name])
-        elif self.format_response_with_col_name_flag and event.path != "explain":
-            outputs = {self.prediction_col_name: outputs}
-        reply["outputs"] = outputs
-        event.body = self._with_errors(reply, errors)
-        return self.leave(event)
+        elif not request_id:
+            request_id = event.id
+        reply = {"id": request_id, "model_name": self.name, "outputs": outputs}
+        if not request_id:  # a protocol's client gets one back if it gave one
+            del reply["id"]
+        event.body = self._with_errors(reply, errors) if errors else reply
+        return self.leave(event) if self._finishes else event
 
     def models(self) -> dict[str, Any]:
         """List the models, and the ensemble itself."""
@@ -169,7 +172,8 @@ class VotingEnsemble(ParallelRun):
             body = event.body
             if type(body) is not _Rows:
                 return do_event(event)
-            event.body = {"outputs": predict(body.request)}
+            outputs = predict(body.request)
+            event.body = outputs if type(outputs) is list else {"outputs": outputs}
             return event
 
         self._quick.add(route.name)
@@ -180,6 +184,7 @@ class VotingEnsemble(ParallelRun):
         self._even = list(self._shares.values())
         self._quick: set[str] = set()
         self._paths = self._plain_paths() if routes else {}
+        self._finishes = self.leaves
 
     def _plain_paths(self) -> dict[str, str]:
         """Return the operation by the paths that ask the whole ensemble, if nothing but the path decides."""
@@ -201,11 +206,12 @@ class VotingEnsemble(ParallelRun):
             event.penstock_asked = "all"
         inputs = body.get("inputs") if type(body) is dict and operation != "explain" else None
         plain = type(inputs) is list and not (inputs and isinstance(inputs[0], Mapping))
-        quick = self._quick if plain else ()
+        if not plain or len(self._quick) < len(names):
+            return self._to_all(event)
         parts: Parts = []
-        for outlet, name in enumerate(names):
+        for outlet, request in enumerate(copies(body, len(names))):
             part = event.__copy__()
-            part.body = _Rows(clone(body)) if name in quick else clone(body)
+            part.body = _Rows(request)
             parts.append((outlet, part))
         return parts
 
@@ -256,11 +262,12 @@ class VotingEnsemble(ParallelRun):
         return list(outputs), None
 
     def _vote(self, names: Mapping[str, Any], columns: list[list[Any]]) -> list[Any]:
-        lengths = {len(column) for column in columns}
-        if len(lengths) > 1:
+        try:
+            rows = list(map(list, zip(*columns, strict=True)))
+        except ValueError:
             counts = ", ".join(f"{name}: {len(column)}" for name, column in zip(names, columns, strict=True))
-            raise PenstockError(f"the routes gave different numbers of outputs ({counts})")
-        if lengths == {0}:
+            raise PenstockError(f"the routes gave different numbers of outputs ({counts})") from None
+        if not rows:
             return []
         shares = self._even
         if len(names) < len(shares):
@@ -269,7 +276,9 @@ class VotingEnsemble(ParallelRun):
             if total <= 0:
                 raise PenstockError(f"only {', '.join(names)} answered, which have no vote")
             shares = [share / total for share in shares]
-        voted = self.logic([list(row) for row in zip(*columns, strict=True)], shares)
+        voted = self.logic(rows, shares)
+        if type(voted) is list:
+            return voted
         return voted.tolist() if hasattr(voted, "tolist") else list(voted)
 
     def _normalised(self, weights: dict[str, float] | None) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from penstock.errors import GraphError, PenstockError, blame, describe
+from penstock.event import _ATOMS as ATOMS
 from penstock.event import clone
 from penstock.routers import BaseModelRouter, Route
 
@@ -146,11 +148,10 @@ class ParallelRun(BaseModelRouter):
         self._take(event)
 
     def _to_all(self, event: Any) -> Parts:
-        body = event.body
         parts: Parts = []
-        for outlet in range(len(self._names)):
+        for outlet, body in enumerate(copies(event.body, len(self._names))):
             part = event.__copy__()
-            part.body = clone(body)
+            part.body = body
             parts.append((outlet, part))
         return parts
 
@@ -188,3 +189,28 @@ class ParallelRun(BaseModelRouter):
             raise PenstockError(f"{type(self).__name__} made no dict, so it cannot say that {', '.join(texts)} failed")
         answer["errors"] = texts
         return answer
+
+
+def copies(body: Any, count: int) -> list[Any]:
+    """Return as many copies of a body as there are routes, none of which shows changes made to another.
+
+    What requests mostly are, a dict with a list of numbers or of rows of them, is looked at once for all copies.
+
+    Examples
+    --------
+    >>> copied = copies({"id": "a", "inputs": [[1, 2]]}, 2)
+    >>> copied[0] == copied[1], copied[0]["inputs"][0] is copied[1]["inputs"][0]
+    (True, False)
+    """
+    inputs = body.get("inputs") if type(body) is dict else None
+    if type(inputs) is list and (len(body) == 1 or _are_flat(value for key, value in body.items() if key != "inputs")):
+        kinds = set(map(type, inputs))
+        if kinds <= ATOMS:
+            return [{**body, "inputs": inputs.copy()} for _ in range(count)]
+        if kinds == {list} and _are_flat(itertools.chain.from_iterable(inputs)):
+            return [{**body, "inputs": [row.copy() for row in inputs]} for _ in range(count)]
+    return [clone(body) for _ in range(count)]
+
+
+def _are_flat(values: Iterable[Any]) -> bool:
+    return set(map(type, values)) <= ATOMS

@@ -5,9 +5,12 @@ A request of few rows is decided in plain Python, which is done before NumPy wou
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import Any
 
 _FEW = 512  # predictions: from here on NumPy is faster
+_NUMBERS = {int, float, bool}
 _EQUAL = 1e-9  # shares of the vote that differ by less are equal: they are sums of fractions
 
 Rows = list[list[Any]]
@@ -36,12 +39,15 @@ def means(predictions: Rows, weights: list[float]) -> list[Any]:
     >>> means([[1, 3], [5, 7]], [0.5, 0.5]), means([[[1.0, 2.0], [3.0, 4.0]]], [0.25, 0.75])
     ([2.0, 6.0], [[2.5, 3.5]])
     """
-    if _is_small(predictions, (int, float)):
-        if len(set(weights)) == 1:  # exact where it can be: the mean of equals is their value
-            count = len(weights)
-            return [sum(row) / count for row in predictions]
-        total = sum(weights)
-        return [sum([vote * weight for vote, weight in zip(row, weights, strict=True)]) / total for row in predictions]
+    if len(predictions) * len(weights) <= _FEW:
+        try:
+            if len(set(weights)) == 1:  # exact where it can be: the mean of equals is their value
+                count = len(weights)
+                return [float(sum(row)) / count for row in predictions]
+            total = sum(weights)
+            return [float(sum(map(operator.mul, row, weights))) / total for row in predictions]
+        except TypeError:
+            pass  # predictions that are lists
     import numpy as np
 
     averages: list[Any] = np.average(np.asarray(predictions, dtype=float), axis=1, weights=weights).tolist()
@@ -56,7 +62,7 @@ def majorities(predictions: Rows, weights: list[float]) -> list[Any]:
     >>> majorities([[1, 1, 3]], [0.2, 0.2, 0.6]), majorities([["b", "a"]], [0.5, 0.5])
     ([3], ['a'])
     """
-    if _is_small(predictions, (int, float, str, bool)):
+    if _is_small(predictions):
         return [row[0] if row.count(row[0]) == len(row) else _winner(row, weights) for row in predictions]
     import numpy as np
 
@@ -71,11 +77,11 @@ def majorities(predictions: Rows, weights: list[float]) -> list[Any]:
     return winners
 
 
-def _is_small(predictions: Rows, kinds: tuple[type, ...]) -> bool:
+def _is_small(predictions: Rows) -> bool:
     if len(predictions) * len(predictions[0]) > _FEW:
         return False
-    found = {type(vote) for row in predictions for vote in row}
-    return found <= set(kinds) and (str not in found or found == {str})
+    found = set(map(type, itertools.chain.from_iterable(predictions)))
+    return found <= _NUMBERS or found == {str}
 
 
 def _winner(row: list[Any], weights: list[float]) -> Any:
