@@ -81,3 +81,24 @@ def plot(target: str, output: str | None, form: str | None, direction: str) -> N
     except (PenstockError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+@main.command(help=f"Say everything that can be found wrong with a function without running it.\n\n{_EXAMPLES}")
+@click.argument("target")
+def check(target: str) -> None:
+    """Load a target and check it: a line for each problem, exit 1 if there are any."""
+    from penstock.checking import problems_of, summary_of
+
+    try:
+        function, module = load_target(target)
+    except TargetError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    except PenstockError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    problems = problems_of(function, module)
+    for line in problems:
+        click.echo(line)
+    if problems:
+        sys.exit(1)
+    click.echo(summary_of(function))

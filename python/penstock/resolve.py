@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, ModuleType
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from penstock.errors import GraphError, NameNotFound, StepNotReady
 
 _OWN_PREFIXES = ("mlrun.", "penstock.")
+_SHORT = {"$remote": "penstock.serving.RemoteStep"}
+_SECRET = re.compile(r"secret|password|passwd|token|credential|api_?key|access_?key", re.IGNORECASE)
 Namespace = Mapping[str, Any]
 
 
@@ -134,13 +137,13 @@ class Resolver:
         for names in self._namespaces:
             if name in names:
                 return names[name]
-        for prefix in _OWN_PREFIXES:
-            if name.startswith(prefix):
-                return self._own(name, what)
+        own = _own_name(name)
+        if own:
+            return self._own(own, what)
         if "." not in name:
-            own = _own_class(name)
-            if own is not None:
-                return own
+            found = _own_class(name)
+            if found is not None:
+                return found
             if what == "handler" and hasattr(builtins, name):
                 return getattr(builtins, name)
             raise NameNotFound(f"there is no {what} '{name}'{nearest(name, self._known())}")
@@ -185,6 +188,15 @@ class Resolver:
 
         known = [key for names in self._namespaces for key, value in names.items() if callable(value)]
         return [key for key in known if not key.startswith("_")] + list(penstock.serving.__all__)
+
+
+def _own_name(name: str) -> str:
+    """Return the name that penstock has for what is one of its own by the look of it; "" for all other names."""
+    if name.startswith("hub://"):
+        from penstock.hub import hub_class
+
+        return hub_class(name)
+    return _SHORT.get(name, name if name.startswith(_OWN_PREFIXES) else "")
 
 
 def _own_class(name: str) -> Any:
@@ -257,6 +269,32 @@ def is_async(function: Any) -> bool:
     return not inspect.isfunction(function) and not inspect.ismethod(function) and inspect.iscoroutinefunction(call)
 
 
+def fit_arguments(
+    class_object: Any, class_args: Mapping[str, Any], extras: Mapping[str, Any], step: str
+) -> dict[str, Any]:
+    """Return the arguments that a step's class is made with; of `extras` (context, name, ...) it gets what it takes.
+
+    Raises
+    ------
+    StepNotReady
+        It takes no argument of a name; the text has the nearest.
+    """
+    signature = signature_of(class_object)
+    arguments = dict(class_args)
+    if signature is None:
+        return arguments
+    parameters = signature.parameters
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for key, value in extras.items():
+        if (takes_all or key in parameters) and (value is not None or key in parameters):
+            arguments.setdefault(key, value)
+    for key in () if takes_all else class_args:
+        if key not in parameters:
+            near = nearest(key, set(parameters) - set(extras))
+            raise StepNotReady(f"step '{step}': {class_object.__name__} takes no argument '{key}'{near}")
+    return arguments
+
+
 def make_object(class_object: Any, class_args: Mapping[str, Any], extras: Mapping[str, Any], step: str) -> Any:
     """Make a step's object; of `extras` (context, name, ...) it gets what its constructor takes.
 
@@ -265,27 +303,24 @@ def make_object(class_object: Any, class_args: Mapping[str, Any], extras: Mappin
     StepNotReady
         The arguments don't fit, or the constructor failed; the text names the step and both.
     """
-    signature = signature_of(class_object)
-    arguments = dict(class_args)
-    if signature is not None:
-        parameters = signature.parameters
-        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-        for key, value in extras.items():
-            if (takes_all or key in parameters) and (value is not None or key in parameters):
-                arguments.setdefault(key, value)
-        if not takes_all:
-            for key in class_args:
-                if key not in parameters:
-                    raise StepNotReady(
-                        f"step '{step}': {class_object.__name__} takes no argument '{key}'"
-                        f"{nearest(key, set(parameters) - set(extras))}"
-                    )
+    arguments = fit_arguments(class_object, class_args, extras, step)
     try:
         return class_object(**arguments)
     except GraphError:
         raise
     except Exception as error:
-        shown = ", ".join(f"{key}={value!r:.60}" for key, value in class_args.items())
+        shown = ", ".join(f"{key}={shown_value(key, value)}" for key, value in class_args.items())
         raise StepNotReady(
             f"step '{step}': {class_object.__name__}({shown}) failed: {type(error).__name__}: {error}"
         ) from error
+
+
+def shown_value(key: str, value: Any) -> str:
+    """Say an argument in an error; what is secret by its name is not said.
+
+    Examples
+    --------
+    >>> shown_value("limit", 3), shown_value("api_key", "s3cret")
+    ('3', '***')
+    """
+    return "***" if _SECRET.search(key) else f"{value!r:.60}"

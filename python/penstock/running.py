@@ -196,7 +196,7 @@ class RunningFunction(FunctionSettings):
             load_source(self.spec.filename or _source_of(self.spec.command), workdir=workdir, code=code)
         ]
         for name, child in self.spec.function_refs.items():
-            if child.url and current_function in (None, "", "*", name) and child.url.endswith((".py", ".ipynb")):
+            if child.url and current_function in (None, "*", name) and child.url.endswith((".py", ".ipynb")):
                 found.append(load_source(child.url, workdir=workdir))
         return [*found, self._globals]
 

@@ -124,7 +124,7 @@ class GraphServer:
             parameters=parameters,
             root=graph,
             verbose=verbose,
-            current_function=current_function or "*",
+            current_function="*" if current_function is None else current_function,
             is_mock=is_mock,
             server=self,
             project=project,

@@ -10,6 +10,7 @@ import traceback
 from types import ModuleType
 
 from penstock.errors import GraphError, PenstockError
+from penstock.factories import import_function
 from penstock.function import ServingFunction
 from penstock.resolve import nearest
 
@@ -19,7 +20,7 @@ class TargetError(PenstockError):
 
 
 def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
-    """Load ``file.py[:name]`` or ``package.module[:name]``; return the function and its module.
+    """Load ``file.py[:name]``, ``package.module[:name]`` or ``function.yaml``; return the function and its module.
 
     Raises
     ------
@@ -29,6 +30,8 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
         The module fails, or has no such function; the text lists those it has.
     """
     place, _, name = target.partition(":")
+    if place.endswith((".yaml", ".yml", ".json")):
+        return _read_function(place, name)
     is_file = place.endswith(".py") or os.sep in place
     try:
         module = _load_file(place) if is_file else _load_module(place)
@@ -39,6 +42,16 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
         where = f" (line {frame.lineno} of {os.path.basename(frame.filename)})"
         raise GraphError(f"{place} failed to load{where}: {type(error).__name__}: {error}") from error
     return _pick(module, place, name), module
+
+
+def _read_function(place: str, name: str) -> tuple[ServingFunction, ModuleType]:
+    if not os.path.isfile(place):
+        raise TargetError(f"there is no file {place}")
+    function = import_function(place)
+    known = function.metadata.name
+    if name and name != known:
+        raise GraphError(f"{place} has no serving function '{name}', it has {known}{nearest(name, [known])}")
+    return function, ModuleType("function")
 
 
 def _load_file(path: str) -> ModuleType:
