@@ -195,9 +195,10 @@ class _Worker:
         except OSError:  # there is no such memory left: many containers have little
             packed, name = pack(body, inline=True), ""
         self._send(("run", model, path, origin, packed.head, packed.spans, name, self._answered is not None))
-        reply = self._receive()
-        if self._asked is not None:
+        if name and self._asked is not None:
+            self._receive()  # the process has found it
             self._asked.forget_name()
+        reply = self._receive()
         if reply[0] == "room":
             self._send(("room", self._make_room(reply[1])))
             reply = self._receive()

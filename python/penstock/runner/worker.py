@@ -61,6 +61,7 @@ class _Desk:
         if segment:
             self._drop_asked()
             self._asked = Segment(name=segment)
+            _send(self._pipe, ("seen",))
         if not answered:
             self._drop_answered()
         outcome = self._outcome(name, path, origin, head, spans)
