@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import threading
 
 import numpy as np
@@ -200,7 +201,12 @@ def test_a_path_that_is_no_stream_says_what_to_write(path, text, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "path", "extra"), [("httpx", "http://host/", "remote"), ("v3io.dataplane", "users/me/stream", "v3io")]
+    ("module", "path", "extra"),
+    [
+        ("httpx", "http://host/", "remote"),
+        ("v3io.dataplane", "users/me/stream", "v3io"),
+        ("confluent_kafka", "kafka://host/topic", "kafka"),
+    ],
 )
 def test_a_missing_package_is_named_with_its_extra(module, path, extra, run_python):
     run_python(
@@ -217,6 +223,46 @@ else:
 """
     )
     assert issubclass(MissingExtra, GraphError)
+
+
+# The client's own brokers, inside of it, which speak Kafka's protocol on a socket.
+BROKERS = {"test.mock.num.brokers": 1, "bootstrap.servers": "set by the client"}
+
+
+def test_kafka_takes_records_when_the_brokers_have_them():
+    stream = open_stream("kafka:///orders", producer_options=BROKERS)
+    stream.push([{"n": 1}, "two", b"3"], key="k")
+    stream.push(4, key=5)
+    stream.close()
+    stream.close()
+    assert stream.topic == "orders"
+
+
+def test_kafka_raises_what_the_brokers_do_not_take():
+    stream = open_stream("kafka:///orders", producer_options=BROKERS | {"message.max.bytes": 1000})
+    with pytest.raises(StreamError, match="cannot push to the topic orders: .*size"):
+        stream.push("x" * 2000)
+    stream.close()
+
+
+def test_kafka_without_a_broker_ends_in_time():
+    with socket.socket() as silent:  # bound, and never listening
+        silent.bind(("127.0.0.1", 0))
+        stream = open_stream(f"kafka://127.0.0.1:{silent.getsockname()[1]}/orders", timeout=0.5)
+        with pytest.raises(StreamError, match="cannot push to the topic orders"):
+            stream.push(1)
+        stream.close()
+
+
+@pytest.mark.parametrize("path", ["kafka://host:9092", "kafka:///topic"])
+def test_kafka_needs_brokers_and_a_topic(path):
+    with pytest.raises(GraphError, match="kafka://host:port/topic"):
+        open_stream(path)
+
+
+def test_kafka_says_which_setting_is_wrong():
+    with pytest.raises(GraphError, match="no.such.setting"):
+        open_stream("kafka://host/topic", producer_options={"no.such.setting": 1})
 
 
 def test_a_wrapped_event_comes_back_with_its_key_and_id():

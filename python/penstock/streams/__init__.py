@@ -6,6 +6,7 @@
 | ``dummy://`` | a list of its own, for tests |
 | ``file://...``, a path that ends in ``.jsonl``, ``.ndjson`` or ``.json`` | a file of JSON lines |
 | ``http://...``, ``https://...`` | a POST of JSON for each record |
+| ``kafka://host:port/topic`` | a Kafka topic, through confluent-kafka |
 | ``v3io://...``, any other path | a V3IO stream, through the v3io package |
 
 Further kinds are added with `register`.
@@ -30,6 +31,7 @@ _factories: dict[str, Factory | str] = {  # "module:class" until it is first nee
     "file": "penstock.streams.lines:FileStream",
     "http": "penstock.streams.http:HTTPStream",
     "https": "penstock.streams.http:HTTPStream",
+    "kafka": "penstock.streams.kafka:KafkaStream",
     "memory": "penstock.streams.memory:open_memory",
     "v3io": "penstock.streams.v3io:V3IOStream",
 }

@@ -70,6 +70,19 @@ def to_json(record: Any) -> bytes:
     return orjson.dumps(record, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
+def as_bytes(record: Any) -> bytes:
+    """Write a record for a stream of bytes: bytes and text as they are, everything else as JSON.
+
+    Examples
+    --------
+    >>> as_bytes("text"), as_bytes({"n": 1})
+    (b'text', b'{"n":1}')
+    """
+    if isinstance(record, bytes):
+        return record
+    return record.encode() if isinstance(record, str) else to_json(record)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {_BYTES: base64.b64encode(value).decode()}

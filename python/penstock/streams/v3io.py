@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
-from penstock.streams.records import as_list, to_json
+from penstock.streams.records import as_bytes, as_list
 
 _MOST = 1000  # records that the platform takes in one call
 
@@ -48,7 +48,7 @@ class V3IOStream:
     def push(self, records: Any, key: Any = None) -> None:
         """Put records into the stream."""
         named = {} if key is None else {"partition_key": str(key)}
-        rows = [{"data": _plain(record), **named} for record in as_list(records)]
+        rows = [{"data": as_bytes(record), **named} for record in as_list(records)]
         for start in range(0, len(rows), _MOST):
             try:
                 answer = self._client.stream.put_records(self._container, self._stream, rows[start : start + _MOST])
@@ -62,10 +62,6 @@ class V3IOStream:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _plain(record: Any) -> str | bytes:
-    return record if isinstance(record, (str, bytes)) else to_json(record)
 
 
 def _split(path: str) -> tuple[str, str, str]:
