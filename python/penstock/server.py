@@ -366,6 +366,8 @@ class GraphServer:
                 close()
         if self._errors is not None:
             self._errors.close()
+        if self.context.stream is not None:
+            self.context.stream.close()
 
 
 def create_graph_server(
