@@ -162,8 +162,8 @@ def _download(url: str, what: str) -> str:
 def trusted(path: str, context: Any = None, *, model_path: str | None = None) -> bool:
     """Tell whether a file that can run code may be loaded: it lies where the graph's author said.
 
-    Trusted are the `model_path` of every model of the graph, and what the function's parameter
-    `trusted_model_paths` lists; a link or a spec that leads out of them leads to nothing trusted.
+    Trusted are the `model_path` of every model of the graph, and what ``fn.spec.trusted_model_paths``, or the
+    function's parameter of that name, lists; a link or a spec that leads out of them leads to nothing trusted.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def check_trust(name: str, path: str, context: Any = None, *, model_path: str | 
     if path.endswith(RUNS_CODE) and not trusted(path, context, model_path=model_path):
         raise UntrustedModelFile(
             f"model '{name}': {_origin(path)} can run code when it is loaded, and lies outside of the model_path "
-            "that the graph names; if it is yours, add its folder to the function's parameter trusted_model_paths"
+            "that the graph names; if it is yours, add its folder to fn.spec.trusted_model_paths"
         )
 
 
@@ -232,6 +232,7 @@ def _named_by(context: Any) -> list[str]:
         return []
     more = context.get_param("trusted_model_paths") or ()
     roots = [str(more)] if isinstance(more, (str, os.PathLike)) else [str(path) for path in more]
+    roots += [str(path) for path in getattr(context, "trusted_model_paths", ())]
     return roots + list(_model_paths(getattr(context, "root", None)))
 
 

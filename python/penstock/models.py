@@ -134,8 +134,7 @@ class V2ModelServer:
             from penstock.tracking import tracker_of
 
             self._tracker = tracker_of(self)
-        server = getattr(self.context, "server", None)
-        if "async" in (mode, self._params.get("load_mode"), getattr(server, "load_mode", None)):
+        if "async" in (mode, self._params.get("load_mode"), getattr(self.context, "load_mode", None)):
             self._loading = Loading(self)
         else:
             self.load_now()
@@ -376,7 +375,7 @@ class V2ModelServer:
         if tensors.are_tensors(inputs):
             names = [tensor["name"] for tensor in inputs or []]
             request = request | {"inputs": tensors.to_arrays(inputs or [])}
-        elif operation.endswith("_dict"):
+        elif operation != "infer" and operation.endswith("_dict"):
             request = rows_of_dicts(request, self.columns())
         request = self.preprocess(request, operation)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import queue
 import random
 import socket
 import threading
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
     from penstock.streams import OutputStream
 
 _PARAMETER = "log_stream"
+_HERE = ("memory", "dummy", "file")
+_WAITING = 10_000  # records that may wait to be written elsewhere; further ones are lost, and logged
+_CLOSE_SECONDS = 5.0
+_PLAIN = (str, int, float, bool, list, tuple, dict, bytes)
+_logger = logging.getLogger("penstock")
 _making = threading.Lock()  # guards the making of a context's stream: models may load at the same time
 
 
 class TrackingStream:
     """The stream that the records of all models of a function go to.
+
+    What takes no longer than a log line is written at once; elsewhere a thread writes, so that no request waits.
 
     Parameters
     ----------
@@ -42,13 +51,51 @@ class TrackingStream:
     """
 
     def __init__(self, path: str, options: Mapping[str, Any] | None = None, *, function_uri: str = "") -> None:
-        from penstock.streams import open_stream
+        from penstock.streams import open_stream, scheme_of
 
         self.enabled = True
         self.stream_uri = path
         self.function_uri = function_uri
         self.hostname = socket.gethostname()
         self.output_stream: OutputStream = open_stream(path, **(options or {}))
+        self._at_once = scheme_of(path) in _HERE
+        self._waiting: queue.Queue[tuple[dict[str, Any], str | None] | None] = queue.Queue(_WAITING)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards _thread
+
+    def push(self, record: dict[str, Any], key: str | None = None) -> None:
+        """Write a record; what goes wrong with that is logged, and fails no request."""
+        if self._at_once:
+            self._write(record, key)
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="penstock-tracking", daemon=True)
+                self._thread.start()
+        try:
+            self._waiting.put_nowait((record, key))
+        except queue.Full:
+            _logger.warning("the tracking stream %s is too slow: a record is lost", self.stream_uri)
+
+    def close(self) -> None:
+        """Write what waits, and let go of the stream."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._waiting.put(None)
+            thread.join(_CLOSE_SECONDS)
+        self.output_stream.close()
+
+    def _run(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            self._write(*waiting)
+
+    def _write(self, record: dict[str, Any], key: str | None) -> None:
+        try:
+            self.output_stream.push([record], key)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            _logger.warning("a tracking record could not be written to %s: %s", self.stream_uri, text)
 
 
 class Tracker:
@@ -135,14 +182,7 @@ class Tracker:
         return record
 
     def _push(self, record: dict[str, Any]) -> None:
-        """Write a record; a stream that takes none fails no request."""
-        key = record["endpoint_id"] if self._model.shard_by_endpoint else None
-        try:
-            self._stream.output_stream.push([record], key)
-        except Exception as error:
-            self._model.context.logger.warning(
-                "a tracking record was lost", model=self._model.name, error=f"{type(error).__name__}: {error}"
-            )
+        self._stream.push(record, record["endpoint_id"] if self._model.shard_by_endpoint else None)
 
 
 def tracker_of(model: V2ModelServer) -> Tracker | None:
@@ -154,7 +194,7 @@ def tracker_of(model: V2ModelServer) -> Tracker | None:
         It does, and names no stream.
     """
     context = model.context
-    if context is None or not _tracks(context):
+    if context is None or not getattr(context, "track_models", False):
         return None
     percentage = float(context.get_param("sampling_percentage", 100))
     return Tracker(
@@ -166,12 +206,6 @@ def endpoint_id(model: V2ModelServer, function_uri: str = "") -> str:
     """Return what tells a model's records from all others': the given uid, or one that is always the same."""
     given = model.model_endpoint_uid
     return given or uuid.uuid5(uuid.NAMESPACE_URL, f"{function_uri}/{model.name}").hex
-
-
-def _tracks(context: Any) -> bool:
-    if getattr(context, "track_models", False):
-        return True
-    return bool(getattr(getattr(context, "server", None), "track_models", False))
 
 
 def _stream_of(model: V2ModelServer, context: Any) -> TrackingStream:
@@ -219,4 +253,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
+    """Make of a value what JSON can say, as far as its outside goes."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value if value is None or isinstance(value, _PLAIN) else f"<{type(value).__name__}>"

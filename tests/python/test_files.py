@@ -107,6 +107,12 @@ def test_a_link_out_of_the_model_path_is_refused(model, tmp_path):
     with pytest.raises(UntrustedModelFile, match=r"evil.pkl can run code when it is loaded, and lies outside"):
         outputs(model)
     assert outputs(model, trusted_model_paths=[str(tmp_path)]) == ["evil", None]
+    assert outputs(model, trusted_model_paths=str(tmp_path)) == ["evil", None]
+    fn = penstock.new_function("f")
+    fn.spec.trusted_model_paths = [str(tmp_path)]
+    fn.add_model("m1", class_name=Unpickles, model_path=model)
+    with fn.to_mock_server() as server:
+        assert server.test("/v2/models/m1/infer", body={"inputs": [1]})["outputs"] == ["evil", None]
 
 
 @pytest.mark.parametrize("place", ["../evil.pkl", "{outside}/evil.pkl"])

@@ -1,9 +1,12 @@
 """Model tracking: the records of what models were asked and answered."""
 
+import threading
+
 import penstock
 import pytest
 from penstock.errors import StepError, StepNotReady
-from penstock.serving import V2ModelServer
+from penstock.serving import GraphServer, V2ModelServer
+from penstock.streams import register
 from penstock.tracking import Tracker, TrackingStream
 
 
@@ -44,23 +47,15 @@ class Measures(Double):
         return super().predict(body)
 
 
-def serve(class_name=Double, *, track=True, verbose=False, batch=0, parameters=None, **class_args):
+def serve(class_name=Double, *, track=True, verbose=False, batch=0, percentage=100, stream=None, **class_args):
     fn = penstock.new_function("f")
-    fn.spec.parameters = parameters or {}
     route = fn.add_model("m1:v1", class_name=class_name, **class_args)
     if batch:
         route.batch(batch)
-    server = fn.to_mock_server(verbose=verbose) if not track else None
-    return server or tracked(fn, verbose)
-
-
-def tracked(fn, verbose):
-    """Make the server as a function does whose models are tracked."""
-    server = fn._server("*", is_mock=True, verbose=verbose)
-    server.context.track_models = True
-    server.init_states()
-    server.init_object()
-    return server
+    if track:
+        fn.set_tracking(stream, percentage)
+    fn.spec.parameters["sampling_seed"] = 7
+    return fn.to_mock_server(verbose=verbose)
 
 
 def infer(server, inputs, operation="infer", **more):
@@ -193,10 +188,9 @@ def test_a_failed_batch_leaves_a_record_for_each_caller():
 
 
 def test_sampling_drops_rows():
-    parameters = {"sampling_percentage": 25, "sampling_seed": 7}
     counts = []
     for _ in range(2):
-        with serve(parameters=parameters) as server:
+        with serve(percentage=25) as server:
             infer(server, list(range(1000)))
             (record,) = records(server)
             count = record["effective_sample_count"]
@@ -210,7 +204,7 @@ def test_sampling_drops_rows():
 
 
 def test_a_sample_without_rows_leaves_no_record():
-    with serve(parameters={"sampling_percentage": 1e-9}) as server:
+    with serve(percentage=1e-9) as server:
         infer(server, [1, 2])
         assert records(server) == []
 
@@ -230,31 +224,33 @@ def test_a_tracked_model_is_never_passed_by():
 
 def test_records_go_to_the_stream_that_is_named(tmp_path):
     path = tmp_path / "log.jsonl"
-    with serve(parameters={"log_stream": str(path)}) as server:
+    with serve(stream=str(path)) as server:
         infer(server, [1])
-        server.context.stream.output_stream.close()
     assert '"outputs":[2]' in path.read_text().replace(" ", "")
 
 
 def test_outside_of_a_test_the_stream_has_to_be_named():
     fn = penstock.new_function("f")
     fn.add_model("m1", class_name=Double)
-    server = fn._server("*", is_mock=False, verbose=None)
-    server.context.track_models = True
+    fn.set_tracking()
+    server = GraphServer.from_dict(fn.serving_spec)
     with pytest.raises(StepNotReady, match=r"model 'm1': models are tracked, .* write fn.set_tracking\(stream_path\)"):
-        server.init_states()
+        server.init_states(None, globals())
 
 
 class Broken:
     def push(self, records, key=None):
         raise OSError("no disk")
 
+    def close(self):
+        pass
+
 
 def test_a_lost_record_fails_no_request(caplog):
     with serve() as server:
         server.context.stream.output_stream = Broken()
         assert infer(server, [1])["outputs"] == [2]
-    assert "a tracking record was lost" in caplog.text
+    assert "a tracking record could not be written to dummy://: OSError: no disk" in caplog.text
 
 
 def test_records_of_a_model_have_one_key_unless_they_are_spread():
@@ -271,3 +267,40 @@ def test_records_of_a_model_have_one_key_unless_they_are_spread():
         tracker = Tracker(model, stream)
         tracker.answered(tracker.start(), {"inputs": [1]}, {"outputs": [2]}, "infer")
     assert keys == ["u1", None]
+
+
+class Held:
+    """A stream elsewhere, which takes a record when it is let."""
+
+    let = threading.Event()
+    taken: list = []  # noqa: RUF012
+    closed = False
+
+    def push(self, records, key=None):
+        assert self.let.wait(20)
+        self.taken.extend(records)
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_slow_stream_holds_up_no_request():
+    stream = Held()
+    register("held", lambda path, **options: stream)
+    with serve(stream="held://far") as server:
+        assert infer(server, [1])["outputs"] == [2]
+        assert stream.taken == []
+        stream.let.set()
+    assert [record["resp"]["outputs"] for record in stream.taken] == [[2]]
+    assert stream.closed
+
+
+def test_what_json_cannot_say_is_named():
+    class Counts(Double):
+        def predict(self, body):
+            return [len(item.read()) for item in body["inputs"]]
+
+    with serve(Counts) as server:
+        path = "/v2/models/m1/versions/v1/infer"
+        assert server.test(path, body=b"abc", content_type="image/png")["outputs"] == [3]
+        assert records(server)[0]["request"]["inputs"] == [["<BytesIO>"]]
