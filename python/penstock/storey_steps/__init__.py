@@ -10,12 +10,12 @@ Examples
 
 from __future__ import annotations
 
+from penstock.storey_steps.collector import Collector
 from penstock.storey_steps.concurrent import ConcurrentExecution, HttpRequest, HttpResponse, SendToHttp
 from penstock.storey_steps.csv_target import CSVTarget
 from penstock.storey_steps.ends import Assert, Reduce, ReduceToDataFrame
 from penstock.storey_steps.fields import (
     Choice,
-    Collector,
     Complete,
     DropColumns,
     Partition,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -149,41 +148,3 @@ class ToDataFrame(Step):
         """Handle one body."""
         frame = self._pandas.DataFrame(body, columns=self._columns)
         return frame.set_index(self._index) if self._index else frame
-
-
-class Collector(Step):
-    """Makes a list of what a generator yields; a single item stays bare. Other bodies pass.
-
-    Parameters
-    ----------
-    expected_completions : int
-        How many streams of an event come together here; here a step hands its whole stream on, so it is only
-        checked.
-    """
-
-    def __init__(self, expected_completions: int = 1, **options: Any) -> None:
-        super().__init__(**options)
-        if expected_completions < 1:
-            raise GraphError("expected_completions must be at least 1")
-
-    def do(self, body: Any) -> Any:
-        """Handle one body."""
-        if inspect.isasyncgen(body):
-            return _collect_async(body)
-        if not inspect.isgenerator(body):
-            return body
-        try:
-            return _bare(list(body))
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
-
-
-async def _collect_async(chunks: Any) -> Any:
-    try:
-        return _bare([chunk async for chunk in chunks])
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-def _bare(chunks: list[Any]) -> Any:
-    return chunks[0] if len(chunks) == 1 else chunks
