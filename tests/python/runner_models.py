@@ -1,9 +1,11 @@
 """Models for the tests of the model runner: their processes import this module."""
 
+import ctypes
 import os
 import signal
 import threading
 
+import numpy as np
 from penstock.errors import MLRunBadRequestError
 from penstock.serving import Model, ModelRunnerSelector
 
@@ -51,10 +53,10 @@ class NoPredict(Model):
 
 
 class Deadly(Model):
-    """Dies on the body "die", ends itself on a number, tells its process else."""
+    """Dies on the body "die" or an array, ends itself on a number, tells its process else."""
 
     def predict(self, body):
-        if body == "die":
+        if isinstance(body, np.ndarray) or body == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if isinstance(body, int):
             os._exit(body)
@@ -97,8 +99,10 @@ class Arrays(Model):
         if how == "keep":
             self.kept.append(array)
             return [float(kept.sum()) for kept in self.kept]
-        if how == "owned":
-            return {"own_memory": array.flags.owndata, "writable": array.flags.writeable}
+        if how == "home":
+            while isinstance(array, np.ndarray):
+                array = array.base
+            return isinstance(array, memoryview) and isinstance(array.obj, ctypes.Array)
         if how == "slice":
             return array[:, ::2]
         return {"same": array, "twice": [array * 2]}

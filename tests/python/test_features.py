@@ -2,6 +2,7 @@
 
 import math
 
+import pandas
 import penstock.store
 import pytest
 from hypothesis import given
@@ -14,7 +15,6 @@ CSV = "user,age,visits,town\nann,31,2,Rome\nbob,,4.5,Oslo\n"
 
 
 def frame(**options):
-    pandas = pytest.importorskip("pandas")
     return pandas.DataFrame({"user": ["ann", "bob"], "age": [31.0, math.nan], "visits": [2, 4]}, **options)
 
 
@@ -127,7 +127,6 @@ def test_files_are_read(tmp_path):
 
 
 def test_parquet_is_read(tmp_path):
-    pytest.importorskip("pyarrow")
     frame().to_parquet(tmp_path / "users.parquet")
     assert FeatureVector(tmp_path / "users.parquet", index="user").get(["bob"], [1.5, None]) == [[1.5, 4]]
 
@@ -175,7 +174,6 @@ def test_a_policy_that_does_not_fit_is_refused(policy, text):
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1))
 def test_statistics_are_those_of_pandas(values):
-    pandas = pytest.importorskip("pandas")
     stats = FeatureVector({number: {"a": value} for number, value in enumerate(values)}).stats
     there = [value for value in values if value is not None]
     if not there:

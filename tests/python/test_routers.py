@@ -1,12 +1,15 @@
-"""Routers and ensembles, with the answers that users of MLRun know."""
+"""Routers, with the answers that users of MLRun know."""
 
-import threading
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import penstock
 import pytest
 from penstock.errors import GraphError, StepError
-from penstock.serving import ModelRouter, V2ModelServer, VotingEnsemble
+from penstock.serving import BaseModelRouter, ModelRouter, V2ModelServer
 
 
 class Times(V2ModelServer):
@@ -34,10 +37,6 @@ def router(*models, class_name=None, **class_args):
         name, arguments = model if isinstance(model, tuple) else (model, {})
         fn.add_model(name, **{"class_name": "Times", **arguments})
     return fn.to_mock_server(namespace=globals())
-
-
-def ensemble(*models, **class_args):
-    return router(*models, class_name="mlrun.serving.VotingEnsemble", **class_args)
 
 
 @pytest.fixture
@@ -189,175 +188,210 @@ def test_the_core_routes_alone_where_only_names_decide():
     assert ModelRouter(routes={"m1": None}, input_path="a").table is None
 
 
-def test_an_ensemble_of_regressions_answers_with_the_mean():
-    with ensemble("m1", "m2", vote_type="regression") as server:
-        assert server.test("/v2/models/infer", body={"id": "i", "inputs": [1, 2]}) == {
-            "id": "i",
-            "model_name": "VotingEnsemble",
-            "outputs": [2.0, 4.0],
-        }
+def test_hooks_run_in_the_order_of_mlrun():
+    seen = []
+
+    class Hooked(ModelRouter):
+        def preprocess(self, event):
+            seen.append(("preprocess", event.body))
+            event.body = event.body.decode().replace("x", "inputs")
+            return event
+
+        def parse_event(self, event):
+            seen.append(("parse_event", event.body))
+            return super().parse_event(event)
+
+        def postprocess(self, event):
+            seen.append(("postprocess", event.body["outputs"]))
+            return event
+
+    with router("m1", class_name=Hooked) as server:
+        server.test("/v2/models/m1/infer", body=b'{"x": [1]}', content_type="text/plain")
+    assert seen == [("preprocess", b'{"x": [1]}'), ("parse_event", '{"inputs": [1]}'), ("postprocess", [2])]
 
 
-def test_an_ensemble_of_classifications_answers_with_the_majority():
-    with ensemble("m1", "m2", ("m3", {"factor": 9}), vote_type="classification") as server:
-        assert server.test("/v2/models/infer", body={"inputs": [1, 2, 3]})["outputs"] == [2, 4, 6]
+def test_parse_event_may_return_the_request():
+    class Parses(ModelRouter):
+        def parse_event(self, event):
+            return {"inputs": [int(text) for text in event.body.split(b",")]}
+
+    with router("m1", class_name=Parses) as server:
+        answer = server.test("/v2/models/m1/infer", body=b"1,2", content_type="text/csv")
+        assert answer["outputs"] == [2, 4]
+        assert server.test("/v2/models/", method="GET") == {"models": ["m1"]}
 
 
-def test_an_ensemble_lists_itself():
-    with ensemble("m1", "m2") as server:
-        assert server.test("/v2/models/", method="GET") == {"models": ["m1", "m2", "VotingEnsemble"], "weights": None}
-        assert server.test("/v2/models/VotingEnsemble", method="GET") == {
-            "name": "VotingEnsemble",
-            "model_endpoint_uid": "",
-            "inputs": [],
-            "outputs": [],
-        }
-        assert server.test("/v2/models/VotingEnsemble/ready", method="GET").status_code == 200
+def test_a_router_may_call_several_routes():
+    class Both(BaseModelRouter):
+        def do_event(self, event):
+            answers = [route.run(penstock.serving.Event(dict(event.body))).body for route in self.routes.values()]
+            event.body = {"name": self.name, "answers": answers}
+            return event
+
+    fn = penstock.new_function("f")
+    both = fn.set_topology("router", Both)
+    both.add_route("add", handler="(event['x'] + 1)")
+    both.add_route("double", handler="(event['x'] * 2)")
+    with fn.to_mock_server() as server:
+        assert server.test(body={"x": 4}) == {"name": "Both", "answers": [5, 8]}
 
 
-@pytest.mark.parametrize("path", ["/", "/v2/models/infer", "/v2/models/VotingEnsemble/infer", "/v2/models/predict"])
-def test_every_way_to_ask_the_whole_ensemble(path):
-    with ensemble("m1", ("m2", {"factor": 4}), vote_type="regression") as server:
-        assert server.test(path, body={"inputs": [1]})["outputs"] == [3.0]
+class ByKind(BaseModelRouter):
+    async def do_event(self, event):
+        await asyncio.sleep(0)
+        return await self.routes[event.body["kind"]].run(event)
 
 
-def test_an_ensemble_explains():
-    with ensemble("m1", "m2") as server:
-        assert server.test("/v2/models/explain", body={"inputs": [1]})["outputs"] == {"m1": [0], "m2": [0]}
+async def later(event):
+    event.body = {"kind": event.body["kind"], "path": event.path}
+    return event
 
 
-def test_one_model_of_an_ensemble_can_be_asked_alone():
-    with ensemble("m1", ("m2", {"factor": 4})) as server:
-        reply = server.test("/v2/models/m2/infer", body={"inputs": [1]})
-        assert (reply["model_name"], reply["outputs"]) == ("m2", [4])
-        assert server.test("/v2/models/m2/ready", method="GET").status_code == 200
+async def failing_later(body):
+    raise KeyError("x")
 
 
-def test_an_unknown_model_of_an_ensemble_is_404():
-    with ensemble("a", "b") as server, pytest.raises(StepError) as caught:
-        server.test("/v2/models/zz/infer", body={"inputs": [1]})
-    assert str(caught.value) == (
-        "failed (404): ValueError: model zz doesnt exist, available models: a | b | VotingEnsemble "
-        "or an operation alone for ensemble operation"
-    )
+def test_a_router_may_be_async_and_await_its_routes():
+    fn = penstock.new_function("f")
+    kinds = fn.set_topology("router", "ByKind")
+    kinds.add_route("good", handler=later, full_event=True)
+    kinds.add_route("bad", handler=failing_later)
+    with fn.to_mock_server(namespace=globals()) as server:
+        assert server.test("/p", body={"kind": "good"}) == {"kind": "good", "path": "/p"}
+        with pytest.raises(StepError, match="KeyError: 'x'") as caught:
+            server.test(body={"kind": "bad"})
+        assert caught.value.step == "bad"
 
 
-@pytest.mark.parametrize(
-    ("weights", "expected"),
-    [({"m1": 1, "m2": 3}, [3.5]), ({"m1": 0.1, "m2": 0.3}, [3.5]), ({"m2": 1}, [4.0]), (None, [3.0])],
-)
-def test_weights_need_not_add_up_to_one(weights, expected):
-    with ensemble("m1", ("m2", {"factor": 4}), vote_type="regression", weights=weights) as server:
-        assert server.test("/v2/models/infer", body={"inputs": [1]})["outputs"] == expected
+def test_events_of_an_async_router_overlap():
+    together = []
+
+    class Meets(BaseModelRouter):
+        async def do_event(self, event):
+            together.append(event.id)
+            while len(together) < 3:
+                await asyncio.sleep(0.001)
+            return event
+
+    fn = penstock.new_function("f")
+    fn.set_topology("router", Meets).add_route("a", handler="(event)")
+    with fn.to_mock_server() as server, ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(lambda number: server.test(body=number), [1, 2, 3])) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ({"weights": {"m": 1}}, "weights name a model 'm' that is no route"),
-        ({"weights": {"m1": -1}}, "below 0"),
-        ({"weights": {"m1": 0}}, "add up to 0"),
-        ({"vote_type": "clasification"}, "vote_type is 'classification' or 'regression'"),
-    ],
-)
-def test_an_ensemble_that_cannot_vote_is_refused(arguments, text):
-    with pytest.raises(GraphError, match=text):
-        ensemble("m1", "m2", **arguments)
+def test_its_own_routing_may_end_in_an_async_route():
+    class Renames(ModelRouter):
+        def do_event(self, event):
+            event.path = event.path.replace("old", "good")
+            return super().do_event(event)
+
+        def postprocess(self, event):
+            event.body["done"] = True
+            return event
+
+    fn = penstock.new_function("f")
+    fn.set_topology("router", Renames).add_route("good", handler=later, full_event=True)
+    with fn.to_mock_server() as server:
+        assert server.test("/v2/models/old/x", body={"kind": "k"}) == {"kind": "k", "path": "x", "done": True}
 
 
-@pytest.mark.parametrize(
-    ("predictions", "expected", "kind"),
-    [
-        ([[1, 1, 3]], [1], "classification"),
-        ([[1.0, 1.0, 3.0]], [1.0], "classification"),
-        ([["cat", "dog", "dog"]], ["dog"], "classification"),
-        ([[1.5, 2.5, 3.5]], [2.5], "regression"),
-    ],
-)
-def test_the_first_predictions_tell_classes_from_numbers(predictions, expected, kind):
-    voting = VotingEnsemble()
-    assert voting.logic(predictions, [1 / 3] * 3) == expected
-    assert voting.vote_type == kind
+def test_failures_in_its_own_routing_name_the_route():
+    class First(BaseModelRouter):
+        def do_event(self, event):
+            return self.routes["m1"].run(event)
+
+    with router(("m1", {"class_name": "Failing"}), class_name=First) as server:
+        with pytest.raises(StepError) as caught:
+            server.test(body={"inputs": [1]})
+        assert caught.value.step == "m1"
 
 
-def test_weights_decide_a_vote():
-    assert VotingEnsemble(vote_type="classification").logic([[1, 1, 3]], [0.2, 0.2, 0.6]) == [3]
+def test_a_class_that_is_no_router_is_told_what_it_lacks():
+    class Nothing(BaseModelRouter):
+        pass
+
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to("*Nothing", "n").add_route("a", handler="(event)")
+    with pytest.raises(
+        GraphError, match=r"'n': Nothing is no router: write do_event\(event\), or subclass ModelRouter"
+    ):
+        fn.to_mock_server(namespace={"Nothing": Nothing})
 
 
-def test_the_logic_may_be_ones_own():
-    class Highest(VotingEnsemble):
-        def logic(self, predictions, weights):
-            return [max(row) for row in predictions]
-
-    with router("m1", ("m2", {"factor": 4}), class_name=Highest) as server:
-        assert server.test("/v2/models/infer", body={"inputs": [1, 2]})["outputs"] == [4, 8]
-
-
-def test_an_ensemble_may_answer_with_a_named_column():
-    with ensemble("m1", format_response_with_col_name_flag=True, prediction_col_name="p") as server:
-        assert server.test("/v2/models/infer", body={"inputs": [1]})["outputs"] == {"p": [2]}
-
-
-def test_tensors_are_voted_on_and_stay_tensors():
-    tensor = {"name": "x", "shape": [2, 1], "datatype": "FP32", "data": [1.5, 2.5]}
-    with ensemble("m1", ("m2", {"factor": 4}), vote_type="regression") as server:
-        (output,) = server.test("/v2/models/infer", body={"inputs": [tensor]})["outputs"]
-        assert (output["shape"], output["data"]) == ([2], [4.5, 7.5])
-
-
-def test_a_route_that_fails_fails_the_ensemble_and_is_named():
-    with ensemble("m1", ("m2", {"class_name": "Failing"})) as server:
-        with pytest.raises(StepError, match=r"failed \(500\): KeyError: 'x'") as caught:
-            server.test("/v2/models/infer", body={"inputs": [1]})
-        assert caught.value.step == "m2"
+@pytest.mark.parametrize("name", ["mlrun.serving.routers.ModelRouter", "mlrun.serving.ModelRouter", "ModelRouter"])
+def test_a_router_is_found_by_the_names_of_mlrun(name):
+    with router("m1", class_name=name) as server:
         assert server.test("/v2/models/m1/infer", body={"inputs": [1]})["outputs"] == [2]
 
 
-def test_routes_that_disagree_on_the_number_of_rows_fail():
-    class Fewer(Times):
+def test_prefixes_may_be_ones_own():
+    with router("m1", url_prefix="/api/", health_prefix="/up") as server:
+        assert server.test("/api/m1/infer", body={"inputs": [1]})["outputs"] == [2]
+        assert server.test("/up", method="GET") == {"name": "ModelRouter", "version": "v2", "extensions": []}
+        with pytest.raises(StepError, match="illegal path prefix /v2/models/m1, must start with /api"):
+            server.test("/v2/models/m1", body={"inputs": [1]})
+
+
+def test_the_request_may_be_within_the_body():
+    with router("m1", input_path="in", result_path="out.reply") as server:
+        answer = server.test("/v2/models/m1/infer", body={"in": {"inputs": [1]}, "keep": 1})
+        assert (answer["keep"], answer["out"]["reply"]["outputs"]) == (1, [2])
+
+
+def test_nothing_is_put_into_a_request():
+    class Shows(Times):
         def predict(self, body):
-            return body["inputs"][1:]
+            return [sorted(body)]
 
-    text = r"different numbers of outputs \(m1: 2, m2: 1\)"
-    with ensemble("m1", ("m2", {"class_name": Fewer})) as server, pytest.raises(StepError, match=text):
-        server.test("/v2/models/infer", body={"inputs": [1, 2]})
-
-
-def test_routes_of_an_ensemble_cannot_change_each_others_request():
-    class Spoils(Times):
-        def preprocess(self, request, operation):
-            request["inputs"].append(100)
-            return request
-
-        def predict(self, body):
-            return body["inputs"][:1]
-
-    with ensemble(("m1", {"class_name": Spoils}), ("m2", {"class_name": Spoils}), vote_type="regression") as server:
-        body = {"inputs": [1]}
-        assert server.test("/v2/models/infer", body=body)["outputs"] == [1.0]
+    with router(("m1", {"class_name": Shows})) as server:
+        assert server.test("/v2/models/m1/infer", body={"inputs": [1]})["outputs"] == [["inputs"]]
 
 
-def test_all_routes_run_at_the_same_time():
-    together = threading.Barrier(3)
+def test_an_image_is_one_input_for_hooks_too():
+    class Reads(ModelRouter):
+        def do_event(self, event):
+            event.body = self.parse_event(event).body["inputs"][0].read()
+            return event
 
-    class Waits(Times):
-        def predict(self, body):
-            together.wait(20)  # passes only if all three are here at once
-            return body["inputs"]
-
-    models = [(name, {"class_name": Waits}) for name in ("a", "b", "c")]
-    with ensemble(*models) as server:
-        assert server.test("/v2/models/infer", body={"inputs": [1]})["outputs"] == [1]
+    with router("m1", class_name=Reads) as server:
+        assert server.test("/", body=b"pixels", content_type="image/png") == b"pixels"
 
 
-def test_an_ensemble_in_a_flow_carries_the_name_of_its_step():
-    fn = penstock.new_function("f")
-    flow = fn.set_topology("flow")
-    voting = flow.to("(event)", "pre").to("*mlrun.serving.VotingEnsemble", "ensemble", vote_type="regression")
-    voting.add_route("m1", class_name=Times)
-    voting.add_route("m2", class_name=Times, factor=4)
-    flow.add_step(handler="(event)", name="final", after="ensemble").respond()
-    with fn.to_mock_server() as server:
-        reply = server.test("/v2/models/infer", body={"inputs": [1, 2]})
-        assert (reply["model_name"], reply["outputs"]) == ("ensemble", [3.0, 6.0])
-        assert server.test("/v2/models/m2/infer", body={"inputs": [1]})["outputs"] == [4]
+class Opens(Times):
+    def predict(self, body):
+        return [item.read().decode() if isinstance(item, io.BytesIO) else item for item in body["inputs"]]
+
+
+def test_a_request_cannot_choose_what_the_server_reads_unless_that_is_allowed():
+    text = r"failed \(400\): .*data_url is not allowed here"
+    with router("m1", input_path="in") as server, pytest.raises(StepError, match=text):
+        server.test("/v2/models/m1/infer", body={"in": {"data_url": "file:///etc/passwd"}})
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url", "text"),
+    [
+        (True, "file:///etc/passwd", "names a local file"),
+        (True, "/etc/passwd", "is a URL such as"),
+        (True, "simplecache::file:///etc/passwd", "is a URL such as"),
+        (["memory://in/"], "memory://out/x", "is not among those"),
+        (["memory://in/"], "memory://in/../out/x", "is a URL such as"),
+        (["memory://in/"], "memory://in/%2e%2e/out/x", "is a URL such as"),
+        (["memory://in/"], "memory://in/none", "could not be read: FileNotFoundError"),
+        (["nowhere://"], "nowhere://in/none", "could not be read"),
+        (True, 5, "is a URL such as"),
+    ],
+)
+def test_only_what_is_allowed_is_read(allowed, url, text):
+    text = rf"failed \(400\): .*data_url.*{text}"
+    with router("m1", allow_data_url=allowed) as server, pytest.raises(StepError, match=text):
+        server.test("/v2/models/m1/infer", body={"data_url": url})
+
+
+def test_an_input_may_be_behind_an_allowed_url():
+    fsspec.filesystem("memory").pipe("/in/cat.png", b"a cat")
+    with router(("m1", {"class_name": Opens}), allow_data_url=["memory://in/"]) as server:
+        body = {"data_url": "memory://in/cat.png", "id": "i"}
+        reply = server.test("/v2/models/m1/infer", body=body)
+        assert (reply["id"], reply["outputs"]) == ("i", ["a cat"])
+        assert server.test("/v2/models/m1/infer", body={"inputs": [3]})["outputs"] == [3]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penstock.runner.model import Model
 
 _GUARD = "; a script that starts processes keeps what it runs under `if __name__ == '__main__':`, as they import it"
-_GRACE = 2.0  # seconds that a process gets to end by itself
+_GRACE = 2.0  # seconds that an idle process gets to close its models
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 
@@ -80,21 +80,20 @@ class ProcessPool:
         """Have a process run a model on a body."""
         return self._threads.submit(self._call, model, body, path, origin)
 
-    def close(self, grace: float = _GRACE) -> None:
-        """End the processes; those that still compute after `grace` seconds are killed."""
+    def close(self) -> None:
+        """End the processes. One that computes is killed: nobody waits for its answer any more."""
         self._threads.close()
-        end = time.monotonic() + grace
         with self._lock:
             self._closed = True
             idle = set(self._idle)
             self._idle.clear()
             busy = self._workers - idle
             self._workers = set()
+        for worker in busy:
+            worker.process.kill()  # the thread of its call lets go of the rest
         for worker in idle:
             worker.dismiss()
-        for worker in busy:  # the thread of its call lets go of the rest
-            worker.process.join(max(0.0, end - time.monotonic()))
-            worker.process.kill()
+        end = time.monotonic() + _GRACE
         for worker in idle:
             worker.end(max(0.0, end - time.monotonic()))
 
@@ -330,7 +329,7 @@ def _by_value(model: Any, apart: Any) -> bytes:
 
 def _close_all() -> None:
     for pool in list(_pools):
-        pool.close(grace=0.0)
+        pool.close()
 
 
 util.get_logger()  # multiprocessing's own exit, which waits for processes, is registered by now: ours runs before it

@@ -7,11 +7,12 @@ goes with the processes, whatever ends them.
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import io
 import os
 import pickle
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -95,9 +96,10 @@ class Segment:
 
     def __init__(self, size: int = 0, *, name: str = "") -> None:
         self._memory: SharedMemory | None = SharedMemory(name) if name else _reserved(size)
-        self._views: list[memoryview] = []
+        self._anchors: list[weakref.ref[Any]] = []
         self._named = not name
         self.size = self._memory.size
+        self._whole = ctypes.c_char * self.size
 
     @property
     def name(self) -> str:
@@ -122,12 +124,13 @@ class Segment:
                 self._memory.buf[start : start + size] = buffer
 
     def views(self, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """Return the buffers as they lie here; end their use with `release`."""
+        """Return the buffers as they lie here; `released` tells when nothing looks at them any more."""
         if self._memory is None or self._memory.buf is None:
             return []
-        views = [self._memory.buf[start : start + size] for start, size in spans]
-        self._views.extend(views)
-        return views
+        anchor = self._whole.from_buffer(self._memory.buf)  # every array over a view keeps it alive
+        self._anchors.append(weakref.ref(anchor))
+        whole = memoryview(anchor).cast("B")
+        return [whole[start : start + size] for start, size in spans]
 
     def copies(self, spans: Sequence[tuple[int, int]]) -> list[bytearray]:
         """Return the buffers as memory of the caller's own."""
@@ -135,26 +138,17 @@ class Segment:
             return []
         return [bytearray(self._memory.buf[start : start + size]) for start, size in spans]
 
-    def release(self) -> bool:
-        """Let go of all views; tell whether nothing looks at them any more."""
-        self._views = [view for view in self._views if not _released(view)]
-        return not self._views
+    def released(self) -> bool:
+        """Tell whether nothing looks at the memory any more."""
+        self._anchors = [anchor for anchor in self._anchors if anchor() is not None]
+        return not self._anchors
 
     def close(self) -> None:
-        """Let go of the memory, now or, if an array over it is alive, when that goes."""
+        """Let go of the memory; while something looks at it, it only loses its name."""
         self.forget_name()
-        if self._memory is not None and self.release():
+        if self._memory is not None and self.released():
             memory, self._memory = self._memory, None
-            with contextlib.suppress(BufferError):
-                memory.close()
-
-
-def _released(view: memoryview) -> bool:
-    try:
-        view.release()
-    except BufferError:  # an array over it is still alive
-        return False
-    return True
+            memory.close()
 
 
 def _reserved(size: int) -> SharedMemory:

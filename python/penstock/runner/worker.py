@@ -34,6 +34,8 @@ def serve(pipe: Connection, payload: tuple[Any, ...]) -> None:
     desk = _Desk(pipe, models)
     while desk.serve_one():
         pass
+    for model in models.values():
+        model.close()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # whatever a model left running; memory that a model keeps need not be taken apart
@@ -76,7 +78,7 @@ class _Desk:
         done = packed is not None
         facts = outcome if packed is None else (packed.head, packed.spans)
         del outcome, packed  # the last that may look at the memory, unless the model does
-        let_go = self._asked is None or self._asked.release()
+        let_go = self._asked is None or self._asked.released()
         if self._asked is not None and (self._asked.once or not let_go):
             self._drop_asked()
         if self._answered is not None and self._answered.once:
@@ -119,7 +121,7 @@ class _Desk:
 
 def _closed(segment: Segment) -> bool:
     """Close a segment if nothing looks at it."""
-    if not segment.release():
+    if not segment.released():
         return False
     segment.close()
     return True
