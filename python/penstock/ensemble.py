@@ -115,8 +115,9 @@ class VotingEnsemble(ParallelRun):
             return [(own, event)]
         if name in self.routes:
             event.penstock_asked = "one"
-            event.path = operation
-            return [(self._names.index(name), event.__copy__())]
+            part = event.__copy__()
+            part.path = operation
+            return [(self._names.index(name), part)]
         if name not in ("", self.name):
             raise ModelNotFound(
                 f"model {name} doesnt exist, available models: {' | '.join([*self._names, self.name])} "
@@ -124,16 +125,18 @@ class VotingEnsemble(ParallelRun):
             )
         if operation not in ("", *_OPERATIONS):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        return self._ask_all(event, event.body, operation or "infer")
+        event.penstock_asked = operation = operation or "infer"
+        return self._ask_all(event, event.body, operation)
 
     def gather(self, event: Any, results: Parts) -> Any:
         """Make the answer from what the routes gave."""
-        if len(results) == 1 and (asked := getattr(event, "penstock_asked", "all")) != "all":
+        asked = self._paths.get(event.path) or event.penstock_asked
+        if asked not in _OPERATIONS:
             return self._hand_on(event, *results[0], asked)
         answers, errors = self._sort(results)
         tensor_name = None
         outputs: Any
-        if event.path == "explain":
+        if asked == "explain":
             outputs = {name: _outputs_of(result.body) for name, result in answers.items()}
         else:
             columns: list[list[Any]] = []
@@ -200,19 +203,20 @@ class VotingEnsemble(ParallelRun):
         return paths
 
     def _ask_all(self, event: Any, body: Any, operation: str) -> Parts:
-        event.path = operation
+        path = event.path
+        event.path = operation  # of the parts, which are copies; what waits for them goes on with its own
         names = self._names
-        if len(names) == 1:
-            event.penstock_asked = "all"
         inputs = body.get("inputs") if type(body) is dict and operation != "explain" else None
         plain = type(inputs) is list and not (inputs and isinstance(inputs[0], Mapping))
         if not plain or len(self._quick) < len(names):
-            return self._to_all(event)
-        parts: Parts = []
-        for outlet, request in enumerate(copies(body, len(names))):
-            part = event.__copy__()
-            part.body = _Rows(request)
-            parts.append((outlet, part))
+            parts = self._to_all(event)
+        else:
+            parts = []
+            for outlet, request in enumerate(copies(body, len(names))):
+                part = event.__copy__()
+                part.body = _Rows(request)
+                parts.append((outlet, part))
+        event.path = path
         return parts
 
     def _hand_on(self, event: Any, outlet: int, result: Any, asked: str) -> Any:
