@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from penstock.choice import ChoiceByField
     from penstock.context import GraphContext
     from penstock.enrichment import EnrichmentModelRouter, EnrichmentVotingEnsemble
     from penstock.ensemble import VotingEnsemble
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from penstock.frameworks.onnx import ONNXModelServer
     from penstock.frameworks.pytorch import PyTorchModelServer
     from penstock.frameworks.sklearn import PickleModelServer, SKLearnModelServer, SklearnModelServer
+    from penstock.merge import Merge
     from penstock.models import V2ModelServer
     from penstock.parallel import ParallelRun
     from penstock.remote import BatchHttpRequests, RemoteStep
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BaseModelRouter": "penstock.routers",
     "BatchHttpRequests": "penstock.remote",
+    "ChoiceByField": "penstock.choice",
     "EnrichmentModelRouter": "penstock.enrichment",
     "EnrichmentVotingEnsemble": "penstock.enrichment",
     "Event": "penstock.event",
@@ -41,6 +44,7 @@ _HOMES = {
     "LLMPromptArtifact": "penstock.runner.prompts",
     "LLModel": "penstock.runner.llm",
     "LightGBMModelServer": "penstock.frameworks.boosting",
+    "Merge": "penstock.merge",
     "MockEvent": "penstock.event",
     "Model": "penstock.runner.model",
     "ModelProvider": "penstock.runner.providers",
@@ -70,6 +74,7 @@ _HOMES = {
 __all__ = [
     "BaseModelRouter",
     "BatchHttpRequests",
+    "ChoiceByField",
     "EnrichmentModelRouter",
     "EnrichmentVotingEnsemble",
     "Event",
@@ -80,6 +85,7 @@ __all__ = [
     "LLMPromptArtifact",
     "LLModel",
     "LightGBMModelServer",
+    "Merge",
     "MockEvent",
     "Model",
     "ModelProvider",
