@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.doc() = "penstock's compiled core.";
   register_event(m);
   register_port(m);
+  register_chunks(m);
   register_plan(m);
   register_core(m);
   register_server(m);

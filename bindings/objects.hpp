@@ -22,6 +22,8 @@ struct Hooks {
   PyObject* loads = nullptr;        ///< (bytes, declared to be JSON) -> body
   PyObject* dumps = nullptr;        ///< body -> (status, content type, headers, bytes)
   PyObject* spawn = nullptr;        ///< (coroutine, continuation): runs it on the loop's thread
+  PyObject* drive = nullptr;        ///< (async generator, ChunkSource) -> coroutine: True at the end
+  PyObject* read = nullptr;         ///< iterator over chunks -> generator
   PyObject* cancel = nullptr;       ///< (continuation): ends its coroutine, if it still runs
   PyObject* log_failure = nullptr;  ///< (step, text, event id, cause): one that nobody else hears of
 };

@@ -4,6 +4,7 @@
 
 #include <http/front.hpp>
 
+#include "chunk_source.hpp"
 #include "core.hpp"
 #include "register.hpp"
 #include "steps.hpp"
@@ -33,7 +34,8 @@ void set_hooks(const py::kwargs& given) {
       {"describe", &hooks.describe}, {"make_error", &hooks.make_error},
       {"clone", &hooks.clone},       {"loads", &hooks.loads},
       {"dumps", &hooks.dumps},       {"spawn", &hooks.spawn},
-      {"cancel", &hooks.cancel},     {"log_failure", &hooks.log_failure}};
+      {"cancel", &hooks.cancel},     {"log_failure", &hooks.log_failure},
+      {"drive", &hooks.drive},       {"read", &hooks.read}};
   for (const auto& [name, place] : places) {
     // Kept for the life of the process: a step may need them until the very end.
     if (given.contains(name)) *place = py::object(given[name]).release().ptr();
@@ -119,6 +121,7 @@ py::object Core::run(PyEvent& event, std::optional<double> timeout) {
     PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
     throw py::error_already_set();
   }
+  if (answer.chunks) return read_chunks(std::move(answer.chunks));
   return answer.body ? to_object(*answer.body) : py::none();
 }
 

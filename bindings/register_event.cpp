@@ -97,7 +97,7 @@ Envelope& PyEvent::own() {
   if (!envelope)
     envelope = make_ref<Envelope>();
   else if (!envelope->unique())
-    envelope = make_ref<Envelope>(*envelope);
+    envelope = envelope->copied();
   return *envelope;
 }
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "chunk_source.hpp"
 #include "steps.hpp"
 
 namespace penstock::python {
@@ -64,6 +65,10 @@ class FunctionStep : public Transform {
       PyObject* result = function_->call(event);
       if (result == nullptr) throw take_exception();
       if (PyCoro_CheckExact(result)) return wait_for(event, pass, result);
+      if (streams() && is_generator(result)) {
+        make_chunks(std::move(event), pass.detach(), py::reinterpret_steal<py::object>(result));
+        return Verdict::kTaken;
+      }
       return absorb(event, result);
     } catch (Failure& failure) {
       pass.failure = std::move(failure);
@@ -76,6 +81,8 @@ class FunctionStep : public Transform {
 
   /// Makes of a result (taken over) what it means for the event. Throws Failure.
   virtual Verdict absorb(Event& event, PyObject* result) const = 0;
+  /// A generator is as many results.
+  virtual bool streams() const { return false; }
 
  private:
   class Later;
@@ -91,6 +98,8 @@ class FunctionStep::Later final : public Continuation {
       : step_(step), event_(std::move(event)), out_(std::move(out)) {}
   void resolve(PyObject* result) override {
     try {
+      if (step_.streams() && is_generator(result))
+        return make_chunks(std::move(event_), std::move(out_), py::reinterpret_borrow<py::object>(result));
       switch (step_.absorb(event_, Py_NewRef(result))) {
         case Verdict::kEmit:
           return out_.emit(std::move(event_));
@@ -122,6 +131,7 @@ Verdict FunctionStep::wait_for(Event& event, Pass& pass, PyObject* coroutine) {
 class Map final : public FunctionStep {
  public:
   using FunctionStep::FunctionStep;
+  bool streams() const override { return true; }
   Verdict absorb(Event& event, PyObject* result) const override {
     if (result == dropped()) {
       Py_DECREF(result);

@@ -42,6 +42,10 @@ std::optional<ModelPath> parse_path(std::string_view path, std::string_view pref
   return found;
 }
 
+void refuse_chunks(const Event& event) {
+  if (event.chunk) throw Failure{"", 500, "StreamingError", "a stream cannot go into a router", {}};
+}
+
 /// Sends an event to the one route that its path names; asks Python where that does not decide.
 class RouteStep final : public Step {
  public:
@@ -52,6 +56,7 @@ class RouteStep final : public Step {
   void run(Batch& batch, Emitter& out) override {
     for (Event& event : batch) {
       try {
+        refuse_chunks(event);
         const auto outlet = known(event);
         if (outlet)
           out.emit(std::move(event), *outlet);
@@ -139,6 +144,7 @@ class ScatterStep final : public Step {
   void run(Batch& batch, Emitter& out) override {
     for (Event& event : batch) {
       try {
+        refuse_chunks(event);
         scatter(std::move(event), out);
       } catch (Failure& failure) {
         out.fail(std::move(event), std::move(failure));

@@ -166,10 +166,12 @@ class StageStep final : public Step {
   explicit StageStep(const py::object& stage)
       : take_(stage.attr("take")), wake_(py::getattr(stage, "wake", py::none())),
         finish_(py::getattr(stage, "finish", py::none())), close_(py::getattr(stage, "close", py::none())),
-        port_(py::cast(Port(hold_))) {}
+        port_(py::cast(Port(hold_))), takes_chunks_(py::getattr(stage, "takes_chunks", py::bool_(false)).cast<bool>()) {
+  }
 
   void start(const Outlet& outlet) override { hold_->outlet = outlet; }
   bool finishes() const override { return true; }
+  bool takes_last_chunks() const override { return true; }
   bool ask_to_finish() override {
     if (finished_.exchange(true)) return false;
     asked_ = true;
@@ -196,6 +198,15 @@ class StageStep final : public Step {
 
  private:
   void take(Event&& event) {
+    if (event.chunk && !takes_chunks_) {
+      if (event.last_chunk) return hold_->outlet.emit(std::move(event));
+      return hold_->outlet.fail(std::move(event), Failure{"",
+                                                          500,
+                                                          "StreamingError",
+                                                          "a stream cannot go into a step that holds events; "
+                                                          "put a storey.Collector ahead of it",
+                                                          {}});
+    }
     PyObject* body = nullptr;
     try {
       body = body_of(event);
@@ -204,6 +215,7 @@ class StageStep final : public Step {
     }
     if (!event.envelope) event.envelope = make_ref<Envelope>();
     const py::object seen = py::cast(PyEvent{event.envelope, py::reinterpret_borrow<py::object>(body)});
+    if (event.chunk) mark_chunk(event, seen.cast<PyEvent&>());
     const Token token = hold_->put(std::move(event));
     const py::object number = py::int_(token);
     const py::object done = py::reinterpret_steal<py::object>(
@@ -212,6 +224,14 @@ class StageStep final : public Step {
     Failure failure = take_exception();
     if (!hold_->holds(token)) return log(failure);
     for (Event& held : hold_->take({token})) hold_->outlet.fail(std::move(held), std::move(failure));
+  }
+
+  /// What a step that collects chunks has to know; from here on it is an event like any other.
+  static void mark_chunk(Event& event, PyEvent& seen) {
+    seen.fields(true)["streaming_step"] = py::str(event.chunk->chunks->maker);
+    seen.fields(true)["last_chunk"] = py::bool_(event.last_chunk);
+    event.chunk = {};
+    event.last_chunk = false;
   }
 
   void finish() {
@@ -234,6 +254,7 @@ class StageStep final : public Step {
 
   std::shared_ptr<Hold> hold_ = std::make_shared<Hold>();
   py::object take_, wake_, finish_, close_, port_;
+  const bool takes_chunks_;
   std::atomic<bool> finished_{false};
   std::atomic<bool> asked_{false};  ///< and not finished yet
 };

@@ -1,8 +1,14 @@
 #include <penstock/event.hpp>
 
 #include <penstock/gather.hpp>
+#include <penstock/ids.hpp>
 
 namespace penstock {
+
+Ref<Envelope> Envelope::copied() {
+  if (id.empty()) id = make_id();
+  return make_ref<Envelope>(*this);
+}
 
 Event::Event() noexcept = default;
 
@@ -14,13 +20,17 @@ Event::Event(Payload&& payload, Ref<Envelope> carried, Ref<Completion> owner, bo
 Event::~Event() { end(); }
 
 Event Event::derive(Payload&& payload, bool can_answer) const {
-  return Event(std::move(payload), envelope, completion_, can_answer && answering_);
+  Event derived(std::move(payload), envelope, completion_, can_answer && answering_);
+  derived.chunk = chunk;
+  derived.last_chunk = last_chunk;
+  return derived;
 }
 
 Event::Event(Event&& other) noexcept
     : body(std::move(other.body)), envelope(std::move(other.envelope)), gathered(std::move(other.gathered)),
-      queued(other.queued), completion_(std::move(other.completion_)), gather_(std::move(other.gather_)),
-      slot_(other.slot_), answering_(std::exchange(other.answering_, false)) {}
+      chunk(std::move(other.chunk)), last_chunk(other.last_chunk), queued(other.queued),
+      completion_(std::move(other.completion_)), gather_(std::move(other.gather_)), slot_(other.slot_),
+      answering_(std::exchange(other.answering_, false)) {}
 
 Event& Event::operator=(Event&& other) noexcept {
   if (this == &other) return *this;
@@ -28,6 +38,8 @@ Event& Event::operator=(Event&& other) noexcept {
   body = std::move(other.body);
   envelope = std::move(other.envelope);
   gathered = std::move(other.gathered);
+  chunk = std::move(other.chunk);
+  last_chunk = other.last_chunk;
   queued = other.queued;
   completion_ = std::move(other.completion_);
   gather_ = std::move(other.gather_);
@@ -38,6 +50,10 @@ Event& Event::operator=(Event&& other) noexcept {
 
 void Event::respond(Payload&& payload) {
   if (!completion_ || !answering_) return;
+  if (chunk) {
+    completion_->answer(Answer{std::nullopt, std::nullopt, chunk->chunks});
+    return last_chunk ? chunk->chunks->end() : chunk->chunks->push(std::move(payload));
+  }
   completion_->answer(Answer{std::nullopt, std::move(payload)});
 }
 
@@ -68,6 +84,7 @@ void Event::fail(Failure&& failure) {
     gather->fail(slot_, std::move(failure));
   } else if (completion_) {
     completion_->worsen(Outcome::kFailed);
+    if (chunk) chunk->chunks->fail(Failure(failure));
     if (answering_) completion_->answer(Answer{std::move(failure), std::nullopt});
   }
   end();
@@ -87,6 +104,7 @@ void Event::end() noexcept {
     const Ref<Completion> completion = std::move(completion_);
     completion->leave(std::exchange(answering_, false));
   }
+  chunk = {};
 }
 
 void Event::enter(Ref<Gather> gather, std::uint32_t slot) noexcept {

@@ -114,11 +114,22 @@ void Executor::run_step(StepId id) {
 
 void Executor::run_batch(StepId id, Batch& batch) {
   const Plan::Entry& step = (*plan_)[id];
-  Slot& slot = *slots_[id];
   const std::size_t taken = batch.size();
   Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken, batch.front().key()));
   std::erase_if(batch, [](const Event& event) { return event.cancelled(); });
-  if (batch.empty()) return;
+  Batch last;
+  if (!step.step->takes_last_chunks()) {
+    for (Event& event : batch)
+      if (event.last_chunk) last.push_back(std::move(event));
+    std::erase_if(batch, [](const Event& event) { return event.last_chunk; });
+  }
+  if (!batch.empty()) call_batch(id, batch, out);
+  for (Event& event : last) emit(id, std::move(event));
+}
+
+void Executor::call_batch(StepId id, Batch& batch, Emitter& out) {
+  const Plan::Entry& step = (*plan_)[id];
+  Slot& slot = *slots_[id];
   slot.stats.events.add_shared(batch.size());
   slot.stats.batches.add_shared();
   const TimePoint start = Clock::now();
@@ -150,6 +161,7 @@ void Executor::run_line(StepId head, Event&& moved) {
     const Plan::Entry& step = (*plan_)[id];
     count(slots_[id]->stats.events, id);
     Pass pass(*this, id, event.key());
+    if (event.last_chunk) return emit(id, std::move(event));
     const TimePoint start = timed ? Clock::now() : TimePoint{};
     const Verdict verdict = apply(*step.transform, event, pass);
     if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
@@ -173,6 +185,7 @@ void Executor::run_timed(StepId id, Event&& event) {
   const Plan::Entry& step = (*plan_)[id];
   auto activation = std::make_shared<Activation>(shared_from_this(), id, 1, event.key());
   if (event.cancelled()) return;
+  if (event.last_chunk) return emit(id, std::move(event));
   Event copy = event.derive(Payload(event.body), false);
   activation->timed = true;
   activation->held = std::move(event);
@@ -366,27 +379,6 @@ void Executor::expire(const std::shared_ptr<Activation>& activation) {
   fail(activation->id, std::move(activation->held),
        Failure{"", 504, "Timeout", "the step did not finish within " + std::to_string(seconds) + " s", {}});
   end(activation->id, activation->events, activation->key);
-}
-
-void Executor::add_chore(std::function<void()> chore) {
-  {
-    const std::lock_guard lock(mutex_);
-    chores_.push_back(std::move(chore));
-  }
-  lane_.push(Task{static_cast<std::uint32_t>(plan_->size())}, false, nullptr);
-}
-
-void Executor::run_chores() {
-  for (;;) {
-    std::function<void()> chore;
-    {
-      const std::lock_guard lock(mutex_);
-      if (chores_.empty()) return;
-      chore = std::move(chores_.front());
-      chores_.pop_front();
-    }
-    chore();
-  }
 }
 
 }  // namespace penstock

@@ -170,6 +170,27 @@ void Executor::wake_waiting() {
   for (const void* owner : wanted) lane_.wake(owner);
 }
 
+void Executor::add_chore(std::function<void()> chore) {
+  {
+    const std::lock_guard lock(mutex_);
+    chores_.push_back(std::move(chore));
+  }
+  lane_.push(Task{static_cast<std::uint32_t>(plan_->size())}, false, nullptr);
+}
+
+void Executor::run_chores() {
+  for (;;) {
+    std::function<void()> chore;
+    {
+      const std::lock_guard lock(mutex_);
+      if (chores_.empty()) return;
+      chore = std::move(chores_.front());
+      chores_.pop_front();
+    }
+    chore();
+  }
+}
+
 // ---- LaneHost and time
 
 void Executor::flush() {

@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['Continuation', 'Core', 'DROPPED', 'Event', 'Plan', 'PlanBuilder', 'Port', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Plan', 'PlanBuilder', 'Port', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -88,6 +88,25 @@ class Port:
         """
         Have `wake` called once, in the step's turn.
         """
+class Chunks:
+    """
+    An answer that comes in chunks: an iterator.
+    """
+    def __iter__(self) -> typing.Any:
+        ...
+    def __next__(self) -> typing.Any:
+        ...
+class ChunkSource:
+    """
+    Where an async generator's chunks go.
+    """
+    def send(self, item: typing.Any, then: collections.abc.Callable) -> None:
+        """
+        Send one on; `then` is called when the next is wanted, or none is any more.
+        """
+    @property
+    def over(self) -> bool:
+        ...
 class Plan:
     """
     A graph that has been checked and can be run, once.

@@ -83,6 +83,7 @@ class StageCalls:
         self._finish = getattr(stage, "finish", None)
         self._results = results
         self.take = stage.take
+        self.takes_chunks = bool(getattr(stage, "takes_chunks", False))
         if hasattr(stage, "wake"):
             self.wake = stage.wake
         if hasattr(stage, "close"):

@@ -12,16 +12,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock import _core
-from penstock.errors import describe, make_error
+from penstock.errors import StepError, StreamingError, describe, make_error
 from penstock.event import clone, decode_body
 from penstock.render import render
 
 if TYPE_CHECKING:
-    from penstock._core import Continuation, Event, Plan
+    from penstock._core import Chunks, ChunkSource, Continuation, Event, Plan
 
 _CLOSE_SECONDS = 3.0  # how long the interpreter's exit waits for handlers that are still running
 _logger = logging.getLogger("penstock")
@@ -215,6 +215,29 @@ class _Loop:
             task.cancel()
 
 
+async def _drive(generator: AsyncGenerator[Any, None], source: ChunkSource) -> bool:
+    """Send an async generator's chunks, each when it is wanted; tell whether that was to the end."""
+    running = asyncio.get_running_loop()
+    try:
+        async for item in generator:
+            wanted = asyncio.Event()
+            source.send(item, lambda wanted=wanted: running.call_soon_threadsafe(wanted.set))
+            await wanted.wait()
+            if source.over:
+                return False
+    finally:
+        await generator.aclose()
+    return True
+
+
+def _read(chunks: Chunks) -> Generator[Any, None, None]:
+    """Make a generator of an answer that comes in chunks."""
+    try:
+        yield from chunks
+    except StepError as error:
+        raise StreamingError(error.reason, step=error.step, status_code=error.status_code) from error.__cause__
+
+
 def _log_failure(step: str, text: str, event_id: str, cause: BaseException | None) -> None:
     if isinstance(cause, asyncio.CancelledError):  # its stack says nothing: it is where the coroutine waited
         text, cause = "its coroutine was cancelled", None
@@ -239,6 +262,8 @@ _core.set_hooks(
     loads=decode_body,
     dumps=render,
     spawn=loop.spawn,
+    drive=_drive,
+    read=_read,
     cancel=loop.cancel,
     log_failure=_log_failure,
 )

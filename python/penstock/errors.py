@@ -84,6 +84,10 @@ class DeadlineExceeded(StepError, TimeoutError):
     """The event's deadline, or the step's `.timeout()`, passed."""
 
 
+class StreamingError(StepError):
+    """An answer that comes in chunks broke off; `reason` is the failure's text."""
+
+
 class QueueFull(PenstockError, RuntimeError):
     """The graph had no room for the event, which was not taken."""
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <penstock/chunks.hpp>
 #include <penstock/failure.hpp>
 #include <penstock/payload.hpp>
 #include <penstock/ref.hpp>
@@ -15,10 +16,11 @@
 
 namespace penstock {
 
-/// What a caller gets: a failure, a body, or neither if no event was left that could answer.
+/// What a caller gets: a failure, a body, chunks to read, or nothing if no event was left that could answer.
 struct Answer {
   std::optional<Failure> failure;
   std::optional<Payload> body;
+  Ref<Chunks> chunks{};
 };
 
 /// How the events derived from one admitted event ended; the worst of them.

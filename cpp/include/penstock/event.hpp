@@ -23,6 +23,9 @@ struct Envelope : RefCounted {
         error(other.error), origin(other.origin), key(other.key), fields(other.fields), headers(other.headers),
         arrival(other.arrival), terminated(other.terminated) {}
 
+  /// A copy for an event that is to differ. They stay the same event, so the id is made now at the latest.
+  [[nodiscard]] Ref<Envelope> copied();
+
   std::string id;  ///< made when first asked for
   std::string path = "/";
   std::string method;
@@ -75,7 +78,7 @@ class Event {
     if (!envelope)
       envelope = make_ref<Envelope>();
     else if (!envelope->unique())
-      envelope = make_ref<Envelope>(*envelope);
+      envelope = envelope->copied();
     return *envelope;
   }
   /// Makes this event part `slot` of `gather`: however it ends, the gather hears of it.
@@ -88,8 +91,10 @@ class Event {
 
   Payload body;
   Ref<Envelope> envelope;
-  Ref<Gather> gathered;  ///< the parts that have come back, for the step that merges them
-  TimePoint queued{};    ///< when it was put in its channel; set only where a step asks for it
+  Ref<Gather> gathered;     ///< the parts that have come back, for the step that merges them
+  Ref<Chunk> chunk;         ///< set on an event that is one chunk of an answer
+  bool last_chunk = false;  ///< it only says that no further chunk comes: no step handles it
+  TimePoint queued{};       ///< when it was put in its channel; set only where a step asks for it
 
  private:
   Ref<Completion> completion_;

@@ -153,6 +153,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
 
   void run_step(StepId id);
   void run_batch(StepId id, Batch& batch);
+  void call_batch(StepId id, Batch& batch, Emitter& out);
   void run_line(StepId head, Event&& event);
   void run_timed(StepId id, Event&& event);
   void conclude(StepId id, Event&& event, Verdict verdict, Pass& pass);

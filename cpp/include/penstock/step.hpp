@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <penstock/event.hpp>
 
@@ -15,6 +16,29 @@ inline constexpr StepId kNoStep = ~StepId{0};
 
 class Executor;
 struct Activation;
+
+/// Where the events go that a step holds beyond its calls. Any thread, inside the gate; once the graph
+/// has ended, events just end.
+class Outlet {
+ public:
+  Outlet() noexcept = default;
+  Outlet(std::weak_ptr<Executor> executor, StepId step) noexcept : executor_(std::move(executor)), step_(step) {}
+
+  void emit(Event&& event) const;
+  void emit(Event&& event, std::uint32_t outlet) const;
+  void fail(Event&& event, Failure&& failure) const;
+  void drop(Event&& event) const;
+  /// An event that nobody has sent.
+  [[nodiscard]] Event orphan(Payload&& body, Ref<Envelope> envelope) const;
+  /// The step holds this many events more, or fewer: they take no place from those still to be admitted.
+  void hold(std::ptrdiff_t events) const;
+  /// Has the step run at that time, in its turn, with an event that has no completion.
+  void wake(TimePoint when) const;
+
+ private:
+  std::weak_ptr<Executor> executor_;
+  StepId step_ = kNoStep;
+};
 
 /// Where a step's events go. Owns a share of the step's concurrency: the step counts as running until
 /// it is gone. A step that finishes later moves it out and drops it when done, on any thread.
@@ -42,33 +66,17 @@ class Emitter {
   void on_abandoned(const Event& event, std::function<void()> action);
   /// For a step that sends out parts: what waits for them at its merging step.
   [[nodiscard]] Ref<Gather> gather(std::size_t parts);
+  /// Takes the event out of its step's timeout; false if that has passed. What is emitted of it after
+  /// this goes through `outlet`.
+  [[nodiscard]] bool claim(Event& event);
+  [[nodiscard]] Outlet outlet() const;
+  /// Has `action` run inside the gate, soon, on any thread. Itself from any thread, in or out of the gate.
+  void later(std::function<void()> action) const;
+  [[nodiscard]] const std::string& step_name() const;
   explicit operator bool() const noexcept { return activation_ != nullptr; }
 
  private:
   std::shared_ptr<Activation> activation_;
-};
-
-/// Where the events go that a step holds beyond its calls. Any thread, inside the gate; once the graph
-/// has ended, events just end.
-class Outlet {
- public:
-  Outlet() noexcept = default;
-  Outlet(std::weak_ptr<Executor> executor, StepId step) noexcept : executor_(std::move(executor)), step_(step) {}
-
-  void emit(Event&& event) const;
-  void emit(Event&& event, std::uint32_t outlet) const;
-  void fail(Event&& event, Failure&& failure) const;
-  void drop(Event&& event) const;
-  /// An event that nobody has sent.
-  [[nodiscard]] Event orphan(Payload&& body, Ref<Envelope> envelope) const;
-  /// The step holds this many events more, or fewer: they take no place from those still to be admitted.
-  void hold(std::ptrdiff_t events) const;
-  /// Has the step run at that time, in its turn, with an event that has no completion.
-  void wake(TimePoint when) const;
-
- private:
-  std::weak_ptr<Executor> executor_;
-  StepId step_ = kNoStep;
 };
 
 /// A step of a running graph. Called inside the gate.
@@ -88,6 +96,9 @@ class Step {
   /// Move an event out to keep or emit it; one left behind is dropped.
   /// If this throws `Failure`, every event left in `batch` fails with it.
   virtual void run(Batch& batch, Emitter& out) = 0;
+
+  /// It wants to see the event that says that no further chunk comes; others are passed by.
+  [[nodiscard]] virtual bool takes_last_chunks() const { return false; }
 
   /// Called once inside the gate when the graph has ended.
   virtual void close() {}
