@@ -61,7 +61,7 @@ def server_arguments(fields: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         "graph": graph_from_dict(graph) if isinstance(graph, dict) and graph else graph or None,
         "name": name,
-        "project": fields.get("project") or uri.partition("/")[0],
+        "project": fields["project"] or "" if "project" in fields else uri.partition("/")[0],
         "tag": fields.get("function_tag") or "",
         "function_hash": fields.get("function_hash") or "",
         "parameters": dict(fields.get("parameters") or {}),

@@ -146,8 +146,9 @@ def _run(text: str, path: str) -> ModuleType:
         raise GraphError(f"{path} is no Python source")
     module = importlib.util.module_from_spec(spec)
     module.__file__ = path
-    if os.path.isfile(path) and os.path.dirname(path) not in sys.path:
-        sys.path.insert(0, os.path.dirname(path))  # so that it can import what lies beside it
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder) and folder not in sys.path:
+        sys.path.insert(0, folder)  # so that it can import what lies beside it
     sys.modules[name] = module
 
     def run() -> ModuleType:
