@@ -82,7 +82,7 @@ class Address:
 
 def root() -> str:
     """Return the registry's folder."""
-    return os.environ.get("PENSTOCK_STORE") or os.path.join(os.path.expanduser("~"), ".penstock", "store")
+    return os.path.abspath(os.path.expanduser(os.environ.get("PENSTOCK_STORE") or "~/.penstock/store"))
 
 
 def checked(name: str, what: str) -> str:

@@ -28,6 +28,7 @@ FILE = re.compile(r"# (\w+)\.py\n")
 def folder(tmp_path, monkeypatch):
     """Where a page's files are; modules made of them are forgotten."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     for file in tmp_path.glob("*.py"):

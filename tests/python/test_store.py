@@ -9,7 +9,7 @@ import penstock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from penstock import store
+from penstock import registry, store
 from penstock.errors import GraphError, ModelFileNotFound
 from penstock.registry import Address
 from penstock.serving import V2ModelServer
@@ -210,6 +210,14 @@ def test_writers_at_the_same_time_get_versions_of_their_own():
     for thread in threads:
         thread.join()
     assert sorted(made) == list(range(1, 9))
+
+
+def test_a_number_that_another_writer_has_just_taken_is_not_used_twice(monkeypatch):
+    first = log()
+    versions = registry.versions
+    stale = iter([[0]])  # what was listed before the other writer was done
+    monkeypatch.setattr(registry, "versions", lambda folder: next(stale, None) or versions(folder))
+    assert (first.version, log().version) == (1, 2)
 
 
 def test_the_same_uri_gives_the_same_object_until_there_is_a_newer_version():
