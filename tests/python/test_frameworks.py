@@ -1,8 +1,10 @@
 """The ready-made servers: real models of each framework, loaded from their files."""
 
 import json
+import pickle
 import sys
 import warnings
+import zipfile
 
 import cloudpickle
 import joblib
@@ -13,6 +15,7 @@ import pytest
 from framework_models import CLASSES, ROWS, SOME, infer, refused, serve, tensor, write
 from penstock.errors import GraphError, MissingExtra, ModelFileNotFound
 from penstock.frameworks.huggingface import columns_of, plain, texts_of
+from penstock.frameworks.pytorch import arrays_of, is_script
 from penstock.serving import PickleModelServer, SklearnModelServer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -205,3 +208,15 @@ def test_results_that_differ_are_json():
     assert [json.loads(text) for text in columns_of([{"a": [1]}, {"a": [2]}])] == [{"a": [1]}, {"a": [2]}]
     assert plain([{"a": (np.float64(1.5),)}, 2]) == [{"a": [1.5]}, 2]
     assert texts_of(np.array([[b"a"], ["b"]], dtype=object)) == ["a", "b"]
+
+
+def test_torchscript_is_told_by_its_code(tmp_path):
+    for name, entry in (("script.pt", "m/code/__torch__.py"), ("state.pt", "m/data.pkl")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(entry, "")
+    (tmp_path / "old.pt").write_bytes(pickle.dumps(1))
+    assert [is_script(str(tmp_path / name)) for name in ("script.pt", "state.pt", "old.pt")] == [True, False, False]
+
+
+def test_results_of_a_module_are_arrays_by_name():
+    assert arrays_of((1, [2, {"a": 3}])) == {"output0": 1, "output1": {"output0": 2, "output1": {"a": 3}}}

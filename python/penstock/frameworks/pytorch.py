@@ -69,7 +69,7 @@ class PyTorchModelServer(FrameworkModelServer):
                 result = self.model(**{name: self._tensor(torch, values) for name, values in inputs.items()})
             else:
                 result = self.model(self._tensor(torch, inputs))
-        return _arrays(result)
+        return arrays_of(result)
 
     def _tensor(self, torch: Any, values: Any) -> Any:
         """Make a tensor; numbers of plain rows are of the type that modules compute in."""
@@ -89,10 +89,10 @@ def is_script(path: str) -> bool:
         return any("/code/" in name for name in archive.namelist())
 
 
-def _arrays(result: Any) -> Any:
+def arrays_of(result: Any) -> Any:
     """Make arrays of a module's result."""
     if isinstance(result, Mapping):
-        return {str(name): _arrays(part) for name, part in result.items()}
+        return {str(name): arrays_of(part) for name, part in result.items()}
     if isinstance(result, (tuple, list)):
-        return {f"output{place}": _arrays(part) for place, part in enumerate(result)}
+        return {f"output{place}": arrays_of(part) for place, part in enumerate(result)}
     return result.detach().cpu().numpy() if hasattr(result, "detach") else result
