@@ -1,5 +1,6 @@
 """Sources: every kind gives its rows as events, and feeds a graph in order, bounded, and to the end."""
 
+import itertools
 import sqlite3
 import threading
 from datetime import datetime, timedelta, timezone
@@ -365,6 +366,17 @@ def test_a_source_that_fails_ends_the_feeding_with_its_error(options):
         pytest.raises(OSError, match="disk gone"),
     ):
         feed(server, events(), **options)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_fails_on_an_answer_ends_a_source_that_has_no_end(threads):
+    def on_answer(event, body):
+        if threads == 1 or threading.current_thread().name.endswith("_1"):  # the first of several never ends by itself
+            raise ValueError("the caller's own")
+
+    server = graph_of(lambda body: body, respond=True).to_mock_server()
+    with server, pytest.raises(ValueError, match="the caller's own"):
+        feed(server, (Event(n) for n in itertools.count()), max_in_flight=threads, on_answer=on_answer)
 
 
 @pytest.mark.parametrize("options", [{}, {"max_in_flight": 1}, {"max_in_flight": 3}])

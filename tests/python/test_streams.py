@@ -254,6 +254,13 @@ def test_kafka_without_a_broker_ends_in_time():
         stream.close()
 
 
+def test_kafka_does_not_wait_longer_than_it_is_told():
+    options = {"bootstrap.servers": "127.0.0.1:9", "message.timeout.ms": 60_000}
+    stream = open_stream("kafka:///orders", timeout=0.01, producer_options=options)
+    with pytest.raises(StreamError, match="no answer within 0.01 s"):
+        stream.push(1)
+
+
 @pytest.mark.parametrize("path", ["kafka://host:9092", "kafka:///topic"])
 def test_kafka_needs_brokers_and_a_topic(path):
     with pytest.raises(GraphError, match="kafka://host:port/topic"):

@@ -4,6 +4,7 @@ import json
 
 import penstock
 import pytest
+from endpoint import endpoint, reply
 from penstock import Event
 from penstock.errors import GraphError, MLRunUnprocessableEntityError, StepError
 from penstock.event import DROPPED
@@ -70,6 +71,14 @@ def test_a_schema_is_read_in_its_own_draft():
     draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True}
     with pytest.raises(InvalidEvent, match="less than or equal to the minimum"):
         Validator(draft4).do_event(Event(1))
+
+
+def test_a_schema_fetches_nothing_from_anywhere():
+    with endpoint(lambda _: reply({"type": "integer"})) as target:
+        step = Validator({"$ref": f"{target.url}/schema.json"})
+        with pytest.raises(Exception, match="Unresolvable"):
+            step.do_event(Event("text"))
+    assert target.calls == []
 
 
 @pytest.mark.parametrize("check", [positive, lambda body: None if body > 0 else False, "(event > 0)"])
