@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,7 @@ class OpenAIProvider(ModelProvider):
         self, url: str, model: str = "", api_key: str | None = None, default_config: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(model, default_config)
+        self._again = (url, model, api_key, dict(self.default_config))
         httpx = load_extra("httpx", "remote", "a language model behind a URL")
         self.url = url.rstrip("/") + "/chat/completions"
         limit = float(self.default_config.pop("timeout", _TIMEOUT))
@@ -96,9 +98,13 @@ class OpenAIProvider(ModelProvider):
         self._made = {"headers": headers, "timeout": httpx.Timeout(limit)}
         self._httpx = httpx
         self._shown = str(httpx.URL(self.url).copy_with(userinfo=b"", query=None))
+        self._lock = threading.Lock()  # around the making of the client: calls come from many threads
         self._client: Any = None
         self._async_client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenAIProvider, self._again
 
     def invoke(
         self, messages: list[dict[str, Any]], invoke_response_format: str = InvokeResponseFormat.STRING, **config: Any
@@ -110,8 +116,9 @@ class OpenAIProvider(ModelProvider):
         RemoteError
             The endpoint refused, or did not answer.
         """
-        if self._client is None:
-            self._client = self._httpx.Client(**self._made)
+        with self._lock:
+            if self._client is None:
+                self._client = self._httpx.Client(**self._made)
         try:
             answer = self._client.post(self.url, json=self._request(messages, config))
         except self._httpx.HTTPError as error:
