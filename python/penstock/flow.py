@@ -352,7 +352,8 @@ class FlowStep(Plotted, BaseStep):
     def _as_handler(self, step: TaskStep, base: str | None) -> ErrorStep:
         made = ErrorStep(step.name, step.target, step.class_args)
         made.base_step = base
-        made._set_paths(step.full_event, step.input_path, step.result_path)
+        made._set_paths(step.full_event or None, step.input_path, step.result_path)
+        made.bodies_only = step.bodies_only
         made.function, made.shape, made.max_iterations = step.function, step.shape, step.max_iterations
         self[step.name] = made
         return made

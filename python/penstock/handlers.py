@@ -89,7 +89,7 @@ def _of_storey(step: TaskStep, context: Any, resolver: Resolver, outlets: Sequen
         context=context,
         name=step.name,
         find=resolver.function,
-        full_event=step.full_event,
+        full_event=_told_full_event(step),
         input_path=step.input_path,
         result_path=step.result_path,
         outlets=outlets,
@@ -125,6 +125,10 @@ def _of_function(step: TaskStep, function: Callable[..., Any], context: Any, res
     return _loaded("map", bound, step.full_event)
 
 
+def _told_full_event(step: TaskStep) -> bool | None:
+    return False if step.bodies_only else step.full_event or None
+
+
 def _offered(step: TaskStep, context: Any) -> dict[str, Any]:
     """Return what a constructor gets without being told, if it takes it; None counts as nothing."""
     return {
@@ -132,7 +136,7 @@ def _offered(step: TaskStep, context: Any) -> dict[str, Any]:
         "name": step.name or None,
         "input_path": step.input_path,
         "result_path": step.result_path,
-        "full_event": step.full_event or None,
+        "full_event": _told_full_event(step),
     }
 
 

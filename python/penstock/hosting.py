@@ -213,14 +213,12 @@ class StoreyHost:
         if isinstance(event, self._completion_type):
             self._end_stream(event, outlet)
             return
-        tokens = self._tokens_of(event)
-        if len(tokens) != 1:
+        token = getattr(event, TOKEN, None)
+        if token is None:  # made of several, or of none
+            tokens = self._tokens_within(event)
             self._settle(tokens)
-            self._emit(
-                [token.number for token in tokens], self._bridge.value(event, tokens[0] if tokens else None), outlet
-            )
+            self._emit([each.number for each in tokens], self._bridge.value(event, None), outlet)
             return
-        token = tokens[0]
         if getattr(event, "streaming_step", None) is not None:
             self._streams.setdefault(token.number, []).append(event.body)
             return
@@ -251,11 +249,9 @@ class StoreyHost:
         self._settle([token])
         self._emit([token.number], replay(chunks, completion.error), outlet)
 
-    def _tokens_of(self, event: Any) -> list[Token]:
-        """Return the tokens of the events that one stands for, each once."""
-        own = getattr(event, TOKEN, None)
-        if own is not None:
-            return [own]
+    @staticmethod
+    def _tokens_within(event: Any) -> list[Token]:
+        """Return the tokens of the events that one was made of, each once."""
         inner = getattr(event, "_original_events", None) or (event.body if isinstance(event.body, list) else ())
         found = {token.number: token for token in (getattr(item, TOKEN, None) for item in inner) if token is not None}
         return [token for token in found.values() if not token.settled]

@@ -169,7 +169,7 @@ def build(
     offered = {
         "name": name or None,
         "context": context,
-        "full_event": full_event or None,
+        "full_event": full_event,
         "input_path": input_path,
         "result_path": result_path,
     }

@@ -28,9 +28,6 @@ __all__ = [
 MAX_ROUTES = 5000
 
 
-_FULL_BY_DEFAULT = ("Batch", "Merge")  # classes that get events unless they are told not to
-
-
 class TaskStep(BaseStep):
     """A step that runs a function or an object's method."""
 
@@ -49,6 +46,7 @@ class TaskStep(BaseStep):
         self.target = target or Target()
         self.class_args = class_args or {}
         self.full_event = False
+        self.bodies_only = False  # full_event=False was said, which is news to a class whose default is True
         self.input_path: str | None = None
         self.result_path: str | None = None
         check_args(name, self.class_args)
@@ -65,14 +63,13 @@ class TaskStep(BaseStep):
 
     def _set_paths(self, full_event: bool | None, input_path: str | None, result_path: str | None) -> None:
         self.full_event = bool(full_event) or self.full_event
-        if full_event is False and self.class_name.rpartition(".")[2] in _FULL_BY_DEFAULT:
-            self.class_args.setdefault("full_event", False)
+        self.bodies_only = self.bodies_only or full_event is False
         self.input_path, self.result_path = input_path or self.input_path, result_path or self.result_path
 
     def to_dict(self) -> dict[str, Any]:
         """Write the step down; classes and functions that were given as objects by their names."""
         told = self.target.told
-        return super().to_dict() | without_empty(
+        fields = super().to_dict() | without_empty(
             {
                 "class_name": told.get("class_name") or self.class_name,
                 "class_args": plain((told.get("class_args") or {}) | self.class_args),
@@ -82,12 +79,14 @@ class TaskStep(BaseStep):
                 "result_path": self.result_path,
             }
         )
+        return fields | {"full_event": False} if self.bodies_only and not self.full_event else fields
 
     def _read(self, fields: dict[str, Any]) -> None:
         super()._read(fields)
         self.target = Target(class_name=fields.get("class_name") or "", handler=fields.get("handler") or "")
         self.class_args = dict(fields.get("class_args") or {})
         self.full_event = bool(fields.get("full_event", False))
+        self.bodies_only = fields.get("full_event") is False
         self.input_path = fields.get("input_path")
         self.result_path = fields.get("result_path")
         check_args(self.name, self.class_args)
