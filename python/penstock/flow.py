@@ -27,6 +27,7 @@ class FlowStep(Plotted, BaseStep):
     >>> inner = FlowStep("inner")
     >>> inner.to("(event + 1)", name="a").to("(event * 2)", name="b").fullname
     'inner/b'
+    >>> from penstock.graph import RootFlowStep
     >>> graph = RootFlowStep()
     >>> graph.to(inner).name, graph.add_step("json.dumps", name="text", after="inner").after
     ('inner', ['inner'])
@@ -154,6 +155,7 @@ class FlowStep(Plotted, BaseStep):
 
         Examples
         --------
+        >>> from penstock.graph import RootFlowStep
         >>> graph = RootFlowStep()
         >>> _ = graph.add_step("json.dumps", name="a")
         >>> graph.add_step("json.loads", name="b", after="$prev").after

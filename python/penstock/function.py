@@ -96,6 +96,7 @@ class ServingFunction(WrittenFunction, RunningFunction):
 
         Examples
         --------
+        >>> from penstock import new_function
         >>> new_function("f").set_topology("router").add_route("m1", class_name="Model").name
         'm1'
         """

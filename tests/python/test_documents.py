@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from penstock.documents import from_text, pack, read, to_json, to_yaml, unpack, write
 from penstock.errors import GraphError
@@ -17,6 +17,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), JSON))
 def test_what_is_written_is_read_back(fields):
     assert from_text(to_json(fields)) == fields
