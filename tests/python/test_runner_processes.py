@@ -7,20 +7,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 import penstock
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from penstock.errors import GraphClosed, GraphError, StepError, StepNotReady
 from penstock.runner.processes import ProcessPool, WorkerDied
-from penstock.runner.shared_memory import Segment, pack, unpack
-from penstock.runner.threads import ThreadPool
+from penstock.runner.shared_memory import pack
 from penstock.serving import ModelRunnerStep
 from runner_models import Arrays, Deadly, Loaded, MeetInFifo, Stuck, Times, Unloadable, Unpicklable
+from served import Served
 
 IMAGE = (1, 3, 224, 224)
 
@@ -107,6 +103,16 @@ def test_an_array_that_is_a_slice_is_not_pickled_either(pool):
     np.testing.assert_array_equal(ask(pool(Arrays("m")), {"how": "slice", "array": table[::2]}), table[::2, ::2])
 
 
+def test_memory_for_a_very_large_array_serves_once(pool):
+    large = np.arange(70_000_000, dtype=np.uint8)
+    processes = pool(Arrays("m"))
+    for _ in range(2):
+        assert np.array_equal(ask(processes, {"how": "return", "array": large})["same"], large)
+    [worker] = processes._idle
+    assert worker._asked is None
+    assert worker._answered is None
+
+
 def test_what_a_model_keeps_stays_as_it_was(pool):
     processes = pool(Arrays("m"))
     answers = [ask(processes, {"how": "keep", "array": np.full(50_000, value)}) for value in (1.0, 2.0, 3.0)]
@@ -121,49 +127,6 @@ def test_memory_that_is_not_to_be_had_is_done_without(pool, monkeypatch):
     image = np.ones(IMAGE, dtype=np.float32)
     answer = ask(pool(Arrays("m")), {"how": "return", "array": image})
     np.testing.assert_array_equal(answer["twice"][0], image * 2)
-
-
-def test_a_segment_without_a_name_can_be_used_and_not_found():
-    segment = Segment(100_000)
-    other = Segment(name=segment.name)
-    segment.forget_name()
-    with pytest.raises(FileNotFoundError):
-        SharedMemory(segment.name)
-    packed = pack(np.arange(10_000))
-    segment.write(packed)
-    seen = unpack(packed.head, other.views(packed.spans))
-    assert seen.sum() == 49_995_000
-    assert not other.released()
-    del seen
-    assert other.released()
-    other.close()
-    segment.close()
-
-
-anything = st.recursive(
-    st.none()
-    | st.integers()
-    | st.text(max_size=5)
-    | st.binary(max_size=5)
-    | arrays.arrays(
-        st.sampled_from(["f4", "f8", "i2", "u1", "?"]), arrays.array_shapes(max_dims=3, max_side=40), fill=st.just(0)
-    ).map(lambda array: np.tile(array, (1,) * (array.ndim - 1) + (50,))[..., ::3]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(anything)
-def test_any_value_is_what_it_was(value):
-    packed = pack(value)
-    segment = Segment(packed.size) if packed.size else None
-    if segment is not None:
-        segment.write(packed)
-    read = unpack(packed.head, segment.copies(packed.spans) if segment is not None else ())
-    np.testing.assert_equal(read, value)
-    if segment is not None:
-        segment.close()
 
 
 @pytest.mark.parametrize(("order", "how"), [("die", "by signal 9"), (3, "with exit code 3")])
@@ -373,44 +336,39 @@ except Exception as error:
     assert expected in run_python(program).stdout
 
 
-class TestThreads:
-    """The threads of models."""
+SERVED = """
+import penstock
+from penstock.serving import Model, ModelRunnerStep
 
-    def test_jobs_run_on_as_many_threads_as_there_may_be(self):
-        threads = ThreadPool(3, "test")
-        barrier = threading.Barrier(3)
-        jobs = [threads.submit(barrier.wait, 10) for _ in range(6)]
-        assert sorted(job.result(timeout=10) for job in jobs) == [0, 0, 1, 1, 2, 2]
-        assert len(threads._threads) == 3
-        threads.close()
+class Double(Model):
+    def load(self):
+        import os
+        self.pid = os.getpid()
 
-    def test_one_free_thread_is_enough_for_one_job_at_a_time(self):
-        threads = ThreadPool(3, "test")
-        ran = {threads.submit(threading.get_ident).result(timeout=10) for _ in range(5)}
-        assert 1 <= len(ran) <= 2  # a thread is free a moment after its result is there
-        threads.close()
+    def predict(self, body):
+        return {"twice": 2 * body["n"], "pid": self.pid}
 
-    def test_a_job_that_was_cancelled_does_not_run(self):
-        threads = ThreadPool(1, "test")
-        gate = threading.Event()
-        first = threads.submit(gate.wait, 10)
-        second = threads.submit(pytest.fail, "it ran")
-        assert second.cancel()
-        gate.set()
-        assert first.result(timeout=10)
-        assert threads.submit(lambda: "next").result(timeout=10) == "next"
-        threads.close()
+runner = ModelRunnerStep("runner")
+runner.add_model("m", "Double", "dedicated_process")
+fn = penstock.new_function("doubles", kind="serving")
+fn.set_topology("flow").to(runner).respond()
+"""
 
-    def test_what_waits_when_it_closes_fails(self):
-        threads = ThreadPool(1, "test")
-        gate, begun = threading.Event(), threading.Event()
-        first = threads.submit(lambda: begun.set() or gate.wait(10))
-        second = threads.submit(pytest.fail, "it ran")
-        assert begun.wait(10)
-        threads.close()
-        with pytest.raises(GraphClosed):
-            second.result(timeout=10)
-        with pytest.raises(GraphClosed):
-            threads.submit(print)
-        gate.set()
-        assert first.result(timeout=10)
+
+def test_a_served_file_has_its_models_in_processes_that_end_with_it(tmp_path):
+    file = tmp_path / "doubles_by_file.py"
+    file.write_text(SERVED)
+    served = Served(file)
+    try:
+        status, answer = served.post({"n": 4})
+        assert (status, answer["twice"]) == (200, 8)
+        assert answer["pid"] != served.process.pid
+        os.kill(answer["pid"], signal.SIGKILL)
+        assert ended(answer["pid"])
+        status, second = served.post({"n": 5})
+        assert (status, second["twice"]) == (200, 10)
+        code, said = served.stop()
+    finally:
+        served.end()
+    assert code == 0, said
+    assert ended(second["pid"])

@@ -305,6 +305,28 @@ def test_a_source_runs_through_a_graph_in_order_and_to_the_end(respond):
         server.test(body=1)
 
 
+class Total:
+    """A step that keeps a sum, and gives it at the end."""
+
+    def __init__(self):
+        self.total = 0
+
+    def take(self, port, token, event):
+        self.total += event.body["n"]
+        port.drop([token])
+
+    def finish(self, port):
+        return self.total
+
+
+def test_a_source_that_has_run_gives_what_the_graph_gave_at_its_end():
+    fn = penstock.new_function("sums")
+    fn.set_topology("flow").to(Total, "total")
+    fn.spec.graph.set_flow_source(Numbers(10))
+    server = fn.to_mock_server()
+    assert fn.spec.graph.flow_source.run(server).result == 45
+
+
 def test_a_slow_graph_holds_the_source_back():
     started, go_on = threading.Event(), threading.Event()
 

@@ -4,6 +4,7 @@ import csv
 import datetime
 import threading
 
+import pandas
 import penstock
 import pytest
 from endpoint import endpoint, reply
@@ -366,14 +367,12 @@ def test_a_fold_does_not_change_its_initial_value():
 
 
 def test_a_table_is_what_waiting_for_completion_returns():
-    pytest.importorskip("pandas")
     frame = finished("storey.ReduceToDataFrame", [{"a": 1}, {"a": 2}], insert_id_column_as="id", index="a")
     assert list(frame.index) == [1, 2]
     assert frame["id"].nunique() == 2
 
 
 def test_rows_become_a_table_in_the_middle():
-    pytest.importorskip("pandas")
     (frame,) = run([[[1, 2], [3, 4]]], ("storey.ToDataFrame", {"columns": ["a", "b"], "index": "a"}))
     assert frame["b"].tolist() == [2, 4]
 
@@ -535,7 +534,6 @@ def test_an_older_name_means_the_newer_step(tmp_path):
 
 
 def test_events_are_written_to_a_parquet_file(tmp_path):
-    pandas = pytest.importorskip("pandas")
     path = tmp_path / "out.parquet"
     arguments = {"path": str(path), "columns": [("n", "int"), ("when", "datetime")], "index_cols": [("k", "str")]}
     rows = [{"n": number, "k": str(number), "when": datetime.datetime(2020, 1, 1)} for number in range(3)]
@@ -546,7 +544,6 @@ def test_events_are_written_to_a_parquet_file(tmp_path):
 
 
 def test_partitions_are_folders(tmp_path):
-    pandas = pytest.importorskip("pandas")
     step = storey.ParquetTarget(
         str(tmp_path), partition_cols=["$date", "kind", ("$key", 4)], time_field="at", max_events=2
     )
@@ -567,5 +564,4 @@ def test_partitions_are_folders(tmp_path):
     ],
 )
 def test_wrong_arguments_of_a_parquet_target_are_refused(arguments, text):
-    pytest.importorskip("pandas")
     assert text in refusal("storey.ParquetTarget", **arguments)
