@@ -90,7 +90,7 @@ class Source(abc.ABC):
             Those of `feed`.
         """
         fed = feed(server, self, **options)
-        fed.result = server.wait_for_completion()  # type: ignore[func-returns-value,unused-ignore]  # a reduction's
+        fed.result = server.wait_for_completion()
         return fed
 
     def _key(self, row: Any) -> Any:
