@@ -271,6 +271,8 @@ class StoreyHost:
         """Let an event fail, once; what was sent on before has gone on."""
         if token is self._current:
             self._flush()
+        if isinstance(error, asyncio.CancelledError):  # its text says nothing
+            error = HostClosed(f"a worker of step '{self.name}' was cancelled")
         if token.settled:
             return
         self._settle([token])
