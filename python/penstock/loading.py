@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock.context import GraphLogger
@@ -41,6 +41,17 @@ def check_hooks(model: V2ModelServer) -> None:
             )
 
 
+def watch(models: Iterable[V2ModelServer], tell: Callable[[bool], None]) -> None:
+    """Call `tell` with False if some models are still being loaded, and with True once all of them are ready."""
+    watched = list(models)
+    loading = [model._loading for model in watched if model._loading is not None]
+    if not loading:
+        return
+    tell(False)
+    for one in loading:
+        one.then(lambda: tell(True) if all(model.ready for model in watched) else None)
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine on penstock's asyncio loop, where those of the graph run, and wait for it."""
     from penstock.engine import loop
@@ -61,6 +72,8 @@ class Loading:
         self._model = model
         self._ended = threading.Event()
         self._error: Exception | None = None
+        self._then: list[Callable[[], None]] = []
+        self._lock = threading.Lock()  # guards _then, until it is called
         self._logger: Any = getattr(model.context, "logger", None) or GraphLogger("penstock")
         threading.Thread(target=self._run, name=f"penstock-load-{model.name}", daemon=True).start()
 
@@ -68,6 +81,14 @@ class Loading:
         """Wait until the model is loaded; tell whether it is."""
         self._ended.wait(timeout)
         return self._model.ready
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have a function called when loading has ended, well or not; now, if it has."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._then.append(call)
+                return
+        call()
 
     def check(self, event: Any) -> None:
         """Refuse an event as long as the model is not loaded; one of a stream waits instead.
@@ -96,7 +117,10 @@ class Loading:
         else:
             self._logger.info(f"model {self._model.name} is loaded", seconds=round(time.monotonic() - began, 3))
         finally:
-            self._ended.set()
+            with self._lock:
+                self._ended.set()
+            for call in self._then:
+                call()
 
     @staticmethod
     def _is_of_stream(event: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from penstock._core import Server
 from penstock.errors import PortInUse
+from penstock.loading import watch
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,6 +65,8 @@ class HttpServer:
             raise PortInUse(str(error)) from error
         self.host = host
         self.port = self._http.port
+        self._closing = False
+        watch(compiled.models.values(), self._set_ready)
         engine.start()
         self._http.start()
 
@@ -81,12 +84,17 @@ class HttpServer:
 
     def close(self, timeout: float = DRAIN_SECONDS) -> bool:
         """Stop accepting, answer what has come, settle the graph; tell whether all was settled in time."""
+        self._closing = True
         end = time.monotonic() + timeout
         answered = self._http.drain(timeout)
         settled = self._graph.engine.drain(max(0.0, end - time.monotonic()))
         self._http.stop()
         self._graph.close()
         return answered and settled
+
+    def _set_ready(self, ready: bool) -> None:
+        if not self._closing:
+            self._http.set_ready(ready)
 
 
 def serve(server: GraphServer, *, host: str, port: int) -> None:

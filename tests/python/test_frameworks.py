@@ -116,6 +116,22 @@ def test_columns_of_text_and_of_numbers_stay_what_they_are(tmp_path):
         assert np.allclose(infer(server, [["a", 5.0], ["b", 6.0]]), [5.0, 16.0])
 
 
+class Dtypes:
+    """Tells the types of its columns."""
+
+    feature_names_in_ = np.array(["city", "age"])
+    n_features_in_ = 2
+
+    def predict(self, frame):
+        return [dtype.kind for dtype in frame.dtypes] * (len(frame) // 2)
+
+
+def test_each_column_of_mixed_rows_has_its_own_type():
+    model = PickleModelServer(name="m1", model=Dtypes())
+    model.post_init()
+    assert model.infer({"inputs": [["a", 5.0], ["b", 6.0]]})["outputs"] == ["O", "f"]
+
+
 def test_joblib_and_cloudpickle_files_are_read(tmp_path, classifier):
     joblib.dump(classifier, tmp_path / "model.joblib")
     with serve("SklearnModelServer", tmp_path / "model.joblib") as server:

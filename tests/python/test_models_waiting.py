@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from http.client import HTTPConnection
 
 import penstock
 import pytest
 from penstock.errors import GraphError, ModelNotReady, StepError, StepNotReady
+from penstock.loading import watch
+from penstock.serve import HttpServer
 from penstock.serving import V2ModelServer
 
 
@@ -181,6 +184,39 @@ def test_a_model_that_loads_on_a_thread_refuses_until_it_is_ready():
         assert infer(server, [1]) == [1]
         assert infer(server, [tensor([1.0])])[0]["data"] == [1.0]
         assert server.test("/v2/models/m1/ready", method="GET").status_code == 200
+
+
+def health(http):
+    connection = HTTPConnection("127.0.0.1", http.port, timeout=20)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_server_is_ready_when_all_of_its_models_are(works):
+    let, done = threading.Event(), threading.Event()
+    fn = penstock.new_function("f")
+    fn.add_model("m0", class_name=Columns)
+    fn.add_model("m1", class_name=Slow, load_mode="async", let=let, then=(lambda: None) if works else [].pop)
+    with fn.to_mock_server() as server, HttpServer(server, port=0) as http:
+        loading_of(server).then(done.set)  # behind the server's own
+        assert health(http) == 503
+        let.set()
+        assert done.wait(20)
+        assert health(http) == (200 if works else 503)
+
+
+def test_what_is_to_happen_after_loading_happens_at_once_if_it_is_over():
+    calls = []
+    model = Columns(name="m", load_mode="async")
+    model.post_init()
+    assert model._loading.wait(20)
+    model._loading.then(lambda: calls.append(1))
+    watch([model], calls.append)
+    assert calls == [1, False, True]
 
 
 def test_an_event_of_a_stream_waits_for_the_model():
