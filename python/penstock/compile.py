@@ -40,7 +40,7 @@ class Compiled:
         The core's plan.
     responds : bool
         Whether callers get an answer; else events are only taken.
-    models : dict of str to V2ModelServer
+    models : dict of str to V2ModelServer or ProcessModel
         The models, by the names that requests call them.
     routers : list
         The routers' objects.
@@ -56,7 +56,7 @@ class Compiled:
 
     plan: Plan
     responds: bool
-    models: dict[str, V2ModelServer]
+    models: dict[str, Any]
     routers: list[Any]
     coroutines: bool
     results: list[Any]
@@ -130,7 +130,7 @@ class _Builder:
         self._core = PlanBuilder()
         self._context = context
         self._resolver = resolver
-        self._models: dict[str, V2ModelServer] = {}
+        self._models: dict[str, Any] = {}
         self._routers: list[Any] = []
         self._coroutines = False
         self._results: list[Any] = []
@@ -340,6 +340,7 @@ class _Builder:
             process.start()
         for process in started.values():
             process.wait()
+        self._models |= {key: process.model for key, process in started.items() if process.model is not None}
         return {key: Loaded("map", process.do_event, full_event=True) for key, process in started.items()}
 
     def _routes(self, step: RouterStep, prefix: str, loaded: dict[str, Loaded], *, answers: bool = False) -> list[int]:

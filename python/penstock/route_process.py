@@ -6,6 +6,7 @@ cross by pickle. Processes are spawned, never forked.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import multiprocessing
 import pickle
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, PenstockError, StepNotReady, describe
 from penstock.handlers import load_step
+from penstock.models import V2ModelServer
 from penstock.natives import is_storey_name
 from penstock.resolve import Resolver, is_expression
 from penstock.spec import Target
@@ -54,6 +56,7 @@ class RouteProcess:
         self._recipe = _recipe(route, name, context, resolver)
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self.model: ProcessModel | None = None
         self._closed = False
         self._lock = threading.Lock()  # one call at a time
 
@@ -76,7 +79,7 @@ class RouteProcess:
             It could not.
         """
         try:
-            failure = self._receive()
+            failure, described = self._receive()
         except EOFError:
             code = self._end()
             raise StepNotReady(
@@ -86,6 +89,7 @@ class RouteProcess:
         if failure is not None:
             self._end()
             raise StepNotReady(f"route '{self.name}' in its process: {failure}")
+        self.model = None if described is None else ProcessModel(**described)
 
     def do_event(self, event: Any) -> Any:
         """Have the process handle an event; return the event with the answer.
@@ -151,6 +155,22 @@ class RouteProcess:
         return code
 
 
+@dataclasses.dataclass
+class ProcessModel:
+    """What the protocol's metadata calls need to know about a model that is in a process."""
+
+    name: str
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    described: dict[str, Any]
+    ready: bool = True
+    _loading: None = None  # the graph waits for its processes, so that none is still loading
+
+    def metadata(self) -> dict[str, Any]:
+        """Describe the model as it described itself when it was loaded."""
+        return dict(self.described)
+
+
 def _recipe(route: TaskStep, name: str, context: Any, resolver: Resolver) -> bytes:
     """Write down how to make the route's object in another process."""
     if route.options.max_batch_size > 1:
@@ -182,15 +202,16 @@ def _serve(connection: Connection, recipe: bytes) -> None:
     """Make the route and answer requests until the other end of the pipe closes; runs in the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
     try:
-        handler = _made(recipe)
+        route = _made(recipe)
     except BaseException as error:
         text = str(error) if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
-        _send(connection, f"{text}; {_IMPORTABLE}" if isinstance(error, (AttributeError, ImportError)) else text)
+        text = f"{text}; {_IMPORTABLE}" if isinstance(error, (AttributeError, ImportError)) else text
+        connection.send_bytes(pickle.dumps((text, None)))
         return
     try:
-        _send(connection, None)
+        connection.send_bytes(pickle.dumps((None, _described(route.object))))
         while True:
-            _send(connection, _answer(handler, connection.recv_bytes()))
+            _send(connection, _answer(route, connection.recv_bytes()))
     except (EOFError, OSError):
         return
 
@@ -205,6 +226,12 @@ def _made(recipe: bytes) -> Any:
         raise GraphError(f"{step.class_name} does not answer every event, so it cannot be a route in a process")
     handler = loaded.target.do_event if loaded.kind == "model" else loaded.target
     return Route(step.name, name, loaded.object, handler, full_event=loaded.full_event)
+
+
+def _described(made: Any) -> dict[str, Any] | None:
+    if not isinstance(made, V2ModelServer):
+        return None
+    return {"name": made.name, "inputs": made.inputs, "outputs": made.outputs, "described": made.metadata()}
 
 
 def _answer(route: Any, request: bytes) -> tuple[BaseException | None, Any, bool]:
@@ -232,13 +259,13 @@ def _awaited(awaitable: Any) -> Any:
     return asyncio.run(wait())
 
 
-def _send(connection: Connection, answer: Any) -> None:
+def _send(connection: Connection, answer: tuple[BaseException | None, Any, bool]) -> None:
     try:
         data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-        if isinstance(answer, tuple) and answer[0] is not None:
+        if answer[0] is not None:
             pickle.loads(data)  # noqa: S301  # an exception may be written and not be read
     except Exception as unsendable:
-        error = answer[0] if isinstance(answer, tuple) and answer[0] is not None else unsendable
+        error = unsendable if answer[0] is None else answer[0]
         status, kind, message = describe(error)
         told = _Told(f"{kind}: {message}" if kind else message)
         told.status_code = status

@@ -1,6 +1,7 @@
 """Routes for processes: what runs in one has to be in a module that can be imported."""
 
 import os
+import threading
 
 from penstock.serving import V2ModelServer
 
@@ -55,6 +56,12 @@ def parameter(body, context):
 def path_of(event):
     event.body = {"path": event.path, "method": event.method, "id": event.id, "key": event.key}
     return event
+
+
+def waits(fifo):
+    with open(fifo, "w") as begun:
+        begun.write("yes")
+    threading.Event().wait()
 
 
 def fails(body):

@@ -4,12 +4,20 @@ import logging
 import multiprocessing
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import penstock
 import process_routes
 import pytest
-from penstock.errors import GraphError, MLRunModelLimitExceededError, StepError, StepNotReady
-from penstock.serving import ParallelRun
+from penstock.context import GraphContext
+from penstock.errors import GraphError, MLRunModelLimitExceededError, PenstockError, StepError, StepNotReady
+from penstock.resolve import Resolver
+from penstock.route_process import RouteProcess
+from penstock.serving import Event, ParallelRun
+from penstock.steps import RouterStep
+from served import Served
+
+FOLDER = os.path.dirname(process_routes.__file__)
 
 HERE = pytest.mark.parametrize("executor", ["thread", "array"])
 
@@ -271,7 +279,42 @@ def test_models_vote_in_processes_and_are_loaded_there_alone():
         assert server.test("/v2/models/m1", method="GET")["name"] == "m1"
         where = {server.test(f"/v2/models/{name}/where", body={"inputs": []}) for name in routes}
         assert len(where - {os.getpid()}) == 2
-        assert server.compiled.models == {}
+
+
+def test_models_in_processes_are_known_to_the_protocol(tmp_path):
+    program = """
+import penstock, process_routes
+
+fn = penstock.new_function("f")
+router = fn.set_topology("router", "VotingEnsemble", executor_type="process")
+router.add_route("m1:v2", class_name="process_routes.Times")
+"""
+    (tmp_path / "app.py").write_text(program)
+    server = Served(tmp_path / "app.py", PYTHONPATH=os.pathsep.join([FOLDER, os.environ.get("PYTHONPATH", "")]))
+    try:
+        assert server.get("/v2/models") == (200, {"models": ["m1:v2", "VotingEnsemble"]})
+        assert server.get("/v2/models/m1/versions/v2/ready") == (200, {"name": "m1", "ready": True})
+        assert server.get("/v2/models/m1/versions/v2")[1]["name"] == "m1"
+        assert server.post({"inputs": [1]}, "/v2/models/infer")[1]["outputs"] == [2]
+        assert server.stop() == (0, "penstock: draining\n")
+    finally:
+        server.end()
+
+
+def test_what_is_closed_ends_the_process_of_a_call_that_is_under_way(tmp_path):
+    os.mkfifo(tmp_path / "begun")
+    route = RouterStep().add_route("a", handler=process_routes.waits)
+    process = RouteProcess(route, "a", GraphContext(), Resolver())
+    process.start()
+    process.wait()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(process.do_event, Event(str(tmp_path / "begun")))
+        (tmp_path / "begun").read_bytes()  # returns when the call has begun
+        process.close()
+        with pytest.raises(PenstockError, match="route 'a': its process ended with code -15"):
+            call.result(20)
+    with pytest.raises(PenstockError, match="has ended with the graph"):
+        process.do_event(Event(1))
 
 
 def test_what_cannot_be_sent_to_a_process_is_said_when_the_graph_is_made():
@@ -306,7 +349,7 @@ def test_a_graph_with_processes_that_nobody_closes_ends_with_the_program(run_pyt
     run_python(
         f"""
 import sys
-sys.path.insert(0, {os.path.dirname(process_routes.__file__)!r})
+sys.path.insert(0, {FOLDER!r})
 import process_routes, penstock
 
 if __name__ == "__main__":
