@@ -16,7 +16,7 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hosting_events import TOKEN, Bridge, Capture, HostedContext, Token, chooses, replay
-from penstock.hosting_loop import host_loop
+from penstock.hosting_loop import HostLoop, host_loop
 from penstock.storey_steps.base import Port
 
 _CLOSING = 5.0  # seconds that a step which is not drained has to end
@@ -73,8 +73,7 @@ class StoreyHost:
         self._current: Token | None = None
         self._flushing = False
         self._streams: dict[int, list[Any]] = {}
-        self._loop = host_loop
-        self._loop.enter()
+        self._loop: HostLoop | None = None
 
     # ---- what the core calls
 
@@ -90,22 +89,33 @@ class StoreyHost:
             idle = not self._pumping
             self._pumping = True
         if idle:
-            self._loop.call(self._begin)
+            self._entered_loop().call(self._begin)
 
     def finish(self, port: Port) -> Any:
         """End the step, which sends on what it holds, and return its result."""
         self._port = port
-        return self._wait(self._loop.submit(self._terminate()))
+        return self._wait(self._entered_loop().submit(self._terminate()))
 
     def close(self) -> None:
         """Release what the step has opened."""
         with self._lock:
             ended, self._ended = self._ended, True
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
         try:
             if not ended:
-                self._wait(self._loop.submit(self._abandon()), _CLOSING)
+                self._wait(loop.submit(self._abandon()), _CLOSING)
         finally:
-            self._loop.leave()
+            loop.leave()
+
+    def _entered_loop(self) -> HostLoop:
+        """Return the loop, whose thread is there from the first event on: a graph that is only checked needs none."""
+        with self._lock:
+            if self._loop is None:
+                host_loop.enter()
+                self._loop = host_loop
+            return self._loop
 
     @staticmethod
     def _wait(future: Future[Any], timeout: float | None = None) -> Any:

@@ -84,7 +84,7 @@ class Merge(Step):
         self._clock = clock
         self._find_key: Callable[[Any], Any] = eval(compile_expression(key_path or _DEFAULT_KEY), {})  # noqa: S307  # written by the graph's author
         self._waiting: OrderedDict[Any, _Parts] = OrderedDict()
-        self._given_up: OrderedDict[Any, None] = OrderedDict()
+        self._given_up: OrderedDict[Any, int] = OrderedDict()  # and how many parts may still come
 
     def get_join_key(self, event: Any) -> Any:
         """Return what the events to be joined have in common."""
@@ -118,7 +118,7 @@ class Merge(Step):
         element = self.element(event)
         key = self.get_join_key(element)
         if key in self._given_up:
-            raise MissingParts(f"a part of the event with the key {key!r:.60} came after the others were given up")
+            self._refuse_late(key)
         parts = self._waiting.get(key)
         if parts is None:
             parts = self._waiting[key] = _Parts(self._clock())
@@ -163,9 +163,15 @@ class Merge(Step):
         else:
             port.emit(parts.tokens, value)
 
+    def _refuse_late(self, key: Any) -> None:
+        left = self._given_up.pop(key) - 1
+        if left:
+            self._given_up[key] = left
+        raise MissingParts(f"a part of the event with the key {key!r:.60} came after the others were given up")
+
     def _give_up(self, port: Port, key: Any, why: str) -> None:
         parts = self._waiting.pop(key)
-        self._given_up[key] = None
+        self._given_up[key] = self.expected_num_events - len(parts.tokens)
         if len(self._given_up) > self.max_behind:
             self._given_up.popitem(last=False)
         text = (

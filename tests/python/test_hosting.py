@@ -105,6 +105,11 @@ class Fold(storey.Reduce):
     pass
 
 
+def caught(event):
+    event.body = [event.origin_state, event.error]
+    return event
+
+
 def mock(*steps):
     fn = penstock.new_function("f")
     step = fn.set_topology("flow")
@@ -208,6 +213,15 @@ def test_a_failure_is_one_events():
             server.test(body="fail")
         assert (caught.value.step, type(caught.value.__cause__)) == ("s0", KeyError)
         assert server.test(body=6) == ["s0", 1, 6]
+
+
+def test_a_failure_goes_to_the_error_handler():
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to("Flow", name="f").error_handler("catcher").to("(event)", name="end").respond()
+    graph.add_step(handler="caught", name="catcher", full_event=True, after="")
+    with fn.to_mock_server(namespace=globals()) as server:
+        assert server.test(body="fail") == ["f", "KeyError: 'x'"]
 
 
 def test_each_event_that_is_sent_on_stands_for_the_one_that_came():
@@ -358,11 +372,45 @@ def test_a_table_keeps_no_event_back():
     host.close()
 
 
+class Answer(storey.ParallelExecutionRunnable):
+    def run(self, body, path, origin_name=None):
+        return body + self.name
+
+
+def test_parallel_execution_runs_in_storey():
+    runnables = {
+        "runnables": [Answer("a"), Answer("b")],
+        "execution_mechanism_by_runnable_name": {"a": "naive", "b": "thread_pool"},
+    }
+    with mock(("storey.ParallelExecution", runnables)) as server:
+        assert server.test(body="x") == {"a": "xa", "b": "xb"}
+
+
+def test_a_table_of_storeys_takes_events_in_and_gives_them_out():
+    table = storey.Table("test", storey.NoopDriver())
+
+    def keyed(event):
+        event.key = event.body["k"]
+        return event
+
+    writing = {"table": table, "columns": ["n"]}
+    joining = {"table": table, "key_extractor": lambda body: body["k"], "attributes": ["n"]}
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to(handler=keyed, full_event=True, name="keyed").to("storey.Persist", name="write", **writing).to(
+        "(dict(k=event['k']))", name="key"
+    ).to("storey.JoinWithTable", name="read", **joining).respond()
+    with fn.to_mock_server() as server:
+        assert server.test(body={"k": "a", "n": 5}) == {"k": "a", "n": 5}
+
+
 # ---- the end
 
 
 def test_the_thread_is_there_while_it_has_users():
     host = natives.host(Flow())
+    assert "penstock-storey" not in {thread.name for thread in threading.enumerate()}
+    give(host, FakePort(), 0, Event(1))
     assert "penstock-storey" in {thread.name for thread in threading.enumerate()}
     host.close()
     assert "penstock-storey" not in {thread.name for thread in threading.enumerate()}

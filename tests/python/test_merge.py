@@ -107,13 +107,13 @@ def test_no_part_is_ever_lost_silently(keys, most):
 
 def test_the_oldest_fails_when_too_many_keys_wait_and_so_does_what_comes_late():
     step = by_key(max_behind=1)
-    port = feed(step, [{"k": "a"}, {"k": "b"}, {"k": "a"}, {"k": "b"}])
+    port = feed(step, [{"k": "a"}, {"k": "b"}, {"k": "a"}, {"k": "b"}, {"k": "a"}, {"k": "a"}])
     assert [token for token, _ in port.failed] == [0, 2]
     assert str(port.failed[0][1]) == (
         "missing parts for event key 'a': 1 of 2 came, no more 1 later keys wait, max_behind= takes more"
     )
     assert "came after the others were given up" in str(port.failed[1][1])
-    assert port.bodies == [[{"k": "b"}, {"k": "b"}]]
+    assert port.bodies == [[{"k": "b"}, {"k": "b"}], [{"k": "a"}, {"k": "a"}]]
 
 
 def test_parts_that_wait_too_long_fail():
