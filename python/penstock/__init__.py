@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from penstock._version import __version__
 
 if TYPE_CHECKING:
-    from penstock import errors, serving
+    from penstock import errors, serving, store
     from penstock.context import GraphContext
     from penstock.dataitem import DataItem, get_dataitem
     from penstock.ensemble import VotingEnsemble
@@ -52,7 +52,7 @@ _HOMES = {
     "log_model": "penstock.store",
     "new_function": "penstock.factories",
 }
-_MODULES = ("errors", "serving")
+_MODULES = ("errors", "serving", "store")
 
 __all__ = [
     "DataItem",
@@ -77,6 +77,7 @@ __all__ = [
     "log_model",
     "new_function",
     "serving",
+    "store",
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 import time
@@ -54,6 +53,8 @@ def watch(models: Iterable[V2ModelServer], tell: Callable[[bool], None]) -> None
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine on penstock's asyncio loop, where those of the graph run, and wait for it."""
+    import asyncio
+
     from penstock.engine import loop
 
     return asyncio.run_coroutine_threadsafe(coroutine, loop.start()).result()
