@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 
 #include <http/loop.hpp>
+#include <http2/connection.hpp>
 
 namespace penstock::http {
 namespace {
@@ -22,9 +23,9 @@ constexpr std::size_t kKeptBuffer = 64 * 1024;   ///< memory an idle connection 
 
 }  // namespace
 
-Connection::Connection(Loop& loop, Socket&& socket, std::size_t index)
+Connection::Connection(Loop& loop, Socket&& socket)
     : Outbox(loop.shared().gate, loop.shared().draining, socket.native_handle(), loop.shared().limits.pipelined),
-      loop_(loop), socket_(std::move(socket)), index_(index) {}
+      loop_(loop), socket_(std::move(socket)) {}
 
 void Connection::start() {
   boost::system::error_code ignored;  // a connection that cannot do it works as well
@@ -127,6 +128,10 @@ bool Connection::read_head() {
     return false;
   }
   scanned_ = 0;
+  if (!std::exchange(used_, true) && text.substr(0, end) == "PRI * HTTP/2.0") {
+    change_protocol();
+    return false;
+  }
   parser_.emplace(loop_.shared().limits);
   if (const Refusal refusal = parser_->parse_head(text.substr(0, end + 4), request_)) {
     refuse(refusal);
@@ -134,6 +139,15 @@ bool Connection::read_head() {
   }
   buffer_.consume(end + 4);
   return start_body();
+}
+
+/// The client knows that HTTP/2 is spoken here, and begins with it.
+void Connection::change_protocol() {
+  const auto successor = make_ref<http2::Connection>(loop_, std::move(*socket_));
+  socket_.reset();
+  abandon();
+  loop_.replace(*this, successor);
+  successor->start(unread());
 }
 
 bool Connection::start_body() {
@@ -178,7 +192,7 @@ void Connection::dispatch() {
   Request request = std::exchange(request_, Request());
   if (!number) return;
   try {
-    loop_.shared().application.handle(std::move(request), Reply(Ref<Outbox>(this), *number));
+    loop_.shared().application.handle(std::move(request), Reply(Ref<Peer>(this), *number));
   } catch (...) {  // NOLINT(bugprone-empty-catch): the Reply was dropped, and so has answered 500
   }
 }

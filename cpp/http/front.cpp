@@ -3,28 +3,17 @@
 #include <charconv>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include <penstock/ids.hpp>
 #include <penstock/oip_json.hpp>
+
+#include <http/asked.hpp>
 
 namespace penstock::http {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
 constexpr int kMaxDeadlineMs = 24 * 60 * 60 * 1000;
-
-struct Unsent {
-  Reply reply;
-  Answer answer;
-  std::optional<Response> response;
-};
-
-/// What the thread at hand has answered inside the gate and sends when it is outside.
-std::vector<Unsent>& unsent() {
-  static thread_local std::vector<Unsent> list;
-  return list;
-}
 
 Response failure_response(const Failure& failure) {
   const bool ours = failure.status >= 500 && !failure.step.empty();
@@ -53,29 +42,18 @@ Response response_of(Answer&& answer) {
   return response;
 }
 
-/// Answers one request. Objects are rendered where the answer is made, inside the gate; all else,
-/// and the sending, waits until the thread is outside.
-class Asked final : public Root {
+/// Answers one request.
+class Exchange final : public Asked {
  public:
-  Asked(Host& host, Reply&& reply, const Executor& executor)
-      : host_(host), reply_(std::move(reply)), executor_(executor) {}
+  Exchange(Host& host, const Executor& executor, Reply&& reply) : Asked(host, executor), reply_(std::move(reply)) {}
   Reply& reply() { return reply_; }
 
  private:
-  void on_reply(Answer&& answer) override {
-    std::optional<Response> response;
-    if (const Object* object = answer.body ? answer.body->object() : nullptr; object != nullptr && *object)
-      response = host_.render(*object);
-    if (executor_.seated()) {
-      unsent().push_back(Unsent{std::move(reply_), std::move(answer), std::move(response)});
-      return;
-    }
-    reply_.send(response ? std::move(*response) : response_of(std::move(answer)));
+  void deliver(Answer&& answer, std::optional<Response>&& rendered) override {
+    reply_.send(rendered ? std::move(*rendered) : response_of(std::move(answer)));
   }
 
-  Host& host_;
   Reply reply_;
-  const Executor& executor_;
 };
 
 class Unattended final : public Root {
@@ -140,14 +118,7 @@ void Front::after_poll(std::size_t loop) {
   if (executor_->drain() && wake) wake(loop);
 }
 
-void Front::flush() {
-  auto& list = unsent();
-  if (list.empty()) return;
-  std::vector<Unsent> ready;
-  ready.swap(list);
-  for (Unsent& answer : ready)
-    answer.reply.send(answer.response ? std::move(*answer.response) : response_of(std::move(answer.answer)));
-}
+void Front::flush() { Asked::flush(); }
 
 void Front::handle(Request&& request, Reply reply) {
   if (answer_health(request, reply)) return;
@@ -211,7 +182,7 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
     Ref<Envelope> envelope = envelope_of(request);
     Payload body = payload_of(request);
     if (waits) {
-      auto asked = make_ref<Asked>(host_, std::move(reply), *executor_);
+      auto asked = make_ref<Exchange>(host_, *executor_, std::move(reply));
       asked->bytes = bytes;
       asked->deadline = Clock::now() + deadline;
       asked->reply().on_abandoned([held = Ref<Completion>(asked)] { held->cancel(); });

@@ -10,18 +10,9 @@
 #include <penstock/executor.hpp>
 
 #include <http/application.hpp>
+#include <http/host.hpp>
 
 namespace penstock::http {
-
-/// What the front needs of the host language.
-class Host {
- public:
-  virtual ~Host() = default;
-  /// An answer's body, an object, as a response. Inside the gate.
-  virtual Response render(const Object& body) = 0;
-  /// Makes an I/O thread known to the host while the result lives.
-  virtual std::shared_ptr<void> attach() = 0;
-};
 
 /// Between the wire and a graph: requests become events, answers become responses.
 ///

@@ -13,6 +13,7 @@ struct Limits {
   std::size_t body_bytes = 16 * 1024 * 1024;  ///< more: 413, before the body is read
   std::size_t chunks = 65536;                 ///< of one chunked body; more: 413
   std::size_t connections = 1024;             ///< more: 503 and close
+  std::size_t streams = 256;                  ///< calls at once on one HTTP/2 connection; more wait at the client
   std::size_t pipelined = 32;                 ///< unanswered requests of a connection before it is no longer read
 
   std::chrono::milliseconds header_timeout{10'000};  ///< from the first byte of a head to its end, else 408

@@ -6,6 +6,9 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 
+#include <http/connection.hpp>
+#include <http2/connection.hpp>
+
 namespace penstock::http {
 namespace {
 
@@ -99,15 +102,23 @@ void Loop::stop() {
   context_.stop();
 }
 
-void Loop::adopt(Socket&& socket) {
+void Loop::adopt(Socket&& socket, Protocol protocol) {
   const std::size_t limit = shared_.limits.connections;
   const std::size_t others = shared_.connections.fetch_add(1);
   if (others >= limit + kTurnedAway || shared_.draining) {
     shared_.connections.fetch_sub(1);
     return;  // closes it
   }
-  const Ref<Connection> connection = make_ref<Connection>(*this, std::move(socket), connections_.size());
-  connections_.push_back(connection);
+  if (protocol == Protocol::kHttp2) {
+    if (others >= limit) {
+      shared_.connections.fetch_sub(1);  // its clients try again elsewhere, or later, by themselves
+      return;
+    }
+    add(make_ref<http2::Connection>(*this, std::move(socket)))->start();
+    return;
+  }
+  const auto connection = make_ref<Connection>(*this, std::move(socket));
+  add(connection);
   if (others >= limit) {
     connection->turn_away();
   } else {
@@ -115,8 +126,19 @@ void Loop::adopt(Socket&& socket) {
   }
 }
 
-void Loop::remove(Connection& connection) {
-  const std::size_t index = connection.index();
+Ref<Peer> Loop::add(Ref<Peer> peer) {
+  peer->set_index(connections_.size());
+  connections_.push_back(peer);
+  return peer;
+}
+
+void Loop::replace(Peer& peer, Ref<Peer> successor) {
+  successor->set_index(peer.index());
+  connections_[peer.index()] = std::move(successor);
+}
+
+void Loop::remove(Peer& peer) {
+  const std::size_t index = peer.index();
   if (index + 1 != connections_.size()) {
     connections_.back()->set_index(index);
     connections_[index].swap(connections_.back());

@@ -14,17 +14,24 @@
 #include <penstock/ref.hpp>
 
 #include <http/application.hpp>
-#include <http/connection.hpp>
 #include <http/gate.hpp>
 #include <http/limits.hpp>
+#include <http/peer.hpp>
+#include <http/socket.hpp>
+
+namespace penstock::http2 {
+class Calls;
+}
 
 namespace penstock::http {
 
 /// What all loops of a server have in common.
 struct Shared {
-  Shared(Application& answerer, const Limits& given) : application(answerer), limits(given) {}
+  Shared(Application& answerer, const Limits& given, http2::Calls* taker)
+      : application(answerer), calls(taker), limits(given) {}
 
   Application& application;
+  http2::Calls* const calls;  ///< takes gRPC calls; may be null
   const Limits limits;
   Gate gate;
   std::atomic<bool> draining{false};
@@ -51,8 +58,10 @@ class Loop {
   void await_assistants();
 
   /// The following belong to whoever polls, or to anybody while nobody runs the loop.
-  void adopt(Socket&& socket);
-  void remove(Connection& connection);
+  void adopt(Socket&& socket, Protocol protocol);
+  void remove(Peer& peer);
+  /// Puts a connection of another protocol, which has taken over the socket, in the place of one.
+  void replace(Peer& peer, Ref<Peer> successor);
   void close_idle();
   void close_all();
   /// Called with every tick of the timer, for what else has to be looked after.
@@ -62,6 +71,7 @@ class Loop {
   boost::asio::io_context& context() noexcept { return context_; }
 
  private:
+  Ref<Peer> add(Ref<Peer> peer);
   bool assist_until(std::chrono::steady_clock::time_point until);
   void await_tick();
   void tick();
@@ -71,7 +81,7 @@ class Loop {
   boost::asio::io_context context_{1};  // one thread at a time: Asio never wakes a second
   boost::asio::steady_timer timer_;
   const std::chrono::milliseconds period_;
-  std::vector<Ref<Connection>> connections_;
+  std::vector<Ref<Peer>> connections_;
   std::function<void()> on_tick_;
   std::mutex polling_;
   std::atomic<bool> owner_wants_back_{false};

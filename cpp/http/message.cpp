@@ -5,6 +5,7 @@
 #include <cassert>
 #include <charconv>
 #include <ctime>
+#include <iterator>
 
 #include <boost/beast/http/status.hpp>
 
@@ -97,6 +98,22 @@ Response error_response(int status, std::string_view text) {
   append_json_string(body, text);
   body += '}';
   return {status, "application/json", {}, Body(std::move(body))};
+}
+
+std::vector<std::pair<std::string, std::string>> fields_of(const Response& response) {
+  std::vector<std::pair<std::string, std::string>> fields{{":status", std::to_string(response.status)}};
+  const auto add = [&fields](std::string_view name, std::string_view value) {
+    auto& [key, text] = fields.emplace_back();
+    std::transform(name.begin(), name.end(), std::back_inserter(key), lower);
+    append_value(text, value);
+  };
+  if (!response.content_type.empty()) add("content-type", response.content_type);
+  if (response.status != 204 && response.status != 304)
+    add("content-length", std::to_string(response.body.bytes().size()));
+  for (const auto& [name, value] : response.headers)
+    if (is_token(name) && !is_ours(name)) add(name, value);
+  add("date", date_now());
+  return fields;
 }
 
 void append_head(std::string& out, const Response& response, Framing framing) {

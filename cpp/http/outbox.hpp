@@ -10,9 +10,7 @@
 #include <string>
 #include <vector>
 
-#include <penstock/ref.hpp>
-
-#include <http/message.hpp>
+#include <http/peer.hpp>
 
 struct iovec;
 
@@ -27,10 +25,8 @@ class Gate;
 /// `send`, `abandoned` and `on_abandoned` may be called from any thread, the rest from the thread
 /// that runs the connection's loop. The mutex is a leaf: callbacks run and bodies are released
 /// outside it.
-class Outbox : public RefCounted {
+class Outbox : public Peer {
  public:
-  using Clock = std::chrono::steady_clock;
-
   /// How a request wants to be answered.
   struct Terms {
     bool keep_alive = true;
@@ -38,9 +34,9 @@ class Outbox : public RefCounted {
     bool head_only = false;
   };
 
-  void send(std::uint64_t number, Response&& response);
-  bool abandoned() const noexcept { return gone_.load(std::memory_order_acquire); }
-  void on_abandoned(std::uint64_t number, std::function<void()>&& callback);
+  void send(std::uint64_t number, Response&& response) override;
+  bool abandoned(std::uint64_t /*number*/) noexcept override { return gone_.load(std::memory_order_acquire); }
+  void on_abandoned(std::uint64_t number, std::function<void()>&& callback) override;
 
  protected:
   /// What the timer needs to know.

@@ -2,34 +2,34 @@
 
 #include <utility>
 
-#include <http/outbox.hpp>
+#include <http/peer.hpp>
 
 namespace penstock::http {
 
 Reply::Reply() noexcept = default;
-Reply::Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept : outbox_(std::move(outbox)), number_(number) {}
+Reply::Reply(Ref<Peer> peer, std::uint64_t number) noexcept : peer_(std::move(peer)), number_(number) {}
 Reply::Reply(Reply&& other) noexcept = default;
 
 Reply& Reply::operator=(Reply&& other) noexcept {
   Reply dropped(std::move(*this));
-  outbox_ = std::move(other.outbox_);
+  peer_ = std::move(other.peer_);
   number_ = other.number_;
   return *this;
 }
 
 Reply::~Reply() {
-  if (outbox_) send(error_response(500, "the request was dropped without an answer"));
+  if (peer_) send(error_response(500, "the request was dropped without an answer"));
 }
 
 void Reply::send(Response&& response) {
-  const Ref<Outbox> outbox = std::move(outbox_);
-  if (outbox) outbox->send(number_, std::move(response));
+  const Ref<Peer> peer = std::move(peer_);
+  if (peer) peer->send(number_, std::move(response));
 }
 
-bool Reply::abandoned() const noexcept { return outbox_ && outbox_->abandoned(); }
+bool Reply::abandoned() const noexcept { return peer_ && peer_->abandoned(number_); }
 
 void Reply::on_abandoned(std::function<void()> callback) {
-  if (outbox_) outbox_->on_abandoned(number_, std::move(callback));
+  if (peer_) peer_->on_abandoned(number_, std::move(callback));
 }
 
 }  // namespace penstock::http

@@ -9,14 +9,14 @@
 
 namespace penstock::http {
 
-class Outbox;
+class Peer;
 
 /// The right to answer one request. May be used and dropped on any thread, also after the client
 /// has gone away or the server has stopped: then nothing happens. Dropped unsent it answers 500.
 class Reply {
  public:
   Reply() noexcept;
-  Reply(Ref<Outbox> outbox, std::uint64_t number) noexcept;
+  Reply(Ref<Peer> peer, std::uint64_t number) noexcept;
   Reply(Reply&& other) noexcept;
   Reply& operator=(Reply&& other) noexcept;
   ~Reply();
@@ -33,10 +33,10 @@ class Reply {
   /// on another thread returns.
   void on_abandoned(std::function<void()> callback);
 
-  explicit operator bool() const noexcept { return static_cast<bool>(outbox_); }
+  explicit operator bool() const noexcept { return static_cast<bool>(peer_); }
 
  private:
-  Ref<Outbox> outbox_;
+  Ref<Peer> peer_;
   std::uint64_t number_ = 0;
 };
 

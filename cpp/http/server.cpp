@@ -19,47 +19,75 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
+/// A port and those who come to it. Used by whoever polls the loop that it belongs to.
+struct Listener {
+  Listener(asio::io_context& context, Protocol p) : acceptor(context), protocol(p) {}
+
+  /// Throws std::system_error.
+  void listen(asio::io_context& context, const std::string& host, std::uint16_t port) {
+    try {
+      tcp::resolver resolver(context);
+      const tcp::endpoint endpoint = resolver.resolve(host, std::to_string(port), tcp::resolver::passive)->endpoint();
+      acceptor.open(endpoint.protocol());
+      acceptor.set_option(tcp::acceptor::reuse_address(true));
+      acceptor.bind(endpoint);
+      acceptor.listen();
+      number = acceptor.local_endpoint().port();
+    } catch (const boost::system::system_error& error) {
+      close();
+      throw std::system_error(static_cast<std::error_code>(error.code()),
+                              "cannot listen on " + host + ":" + std::to_string(port));
+    }
+  }
+  void close() {
+    boost::system::error_code ignored;
+    acceptor.close(ignored);
+  }
+
+  asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor;
+  const Protocol protocol;
+  std::atomic<std::uint16_t> number{0};
+  bool accepting = false;
+};
+
 }  // namespace
 
 class Server::Impl {
  public:
-  Impl(Options options, Application& application)
-      : options_(std::move(options)), shared_(application, options_.limits) {
+  Impl(Options options, Application& application, http2::Calls* calls)
+      : options_(std::move(options)), shared_(application, options_.limits, calls) {
     const std::size_t count = options_.io_threads == 0 ? 1 : options_.io_threads;
     for (std::size_t i = 0; i < count; ++i) loops_.push_back(std::make_unique<Loop>(i, shared_));
-    acceptor_.emplace(loops_[0]->context());
+    asio::io_context& context = loops_[0]->context();
+    listeners_.push_back(std::make_unique<Listener>(context, Protocol::kHttp1));
+    if (options_.grpc_port) listeners_.push_back(std::make_unique<Listener>(context, Protocol::kHttp2));
   }
 
   ~Impl() { stop(); }
 
   void listen() {
-    const std::string where = options_.host + ":" + std::to_string(options_.port);
+    asio::io_context& context = loops_[0]->context();
     try {
-      tcp::resolver resolver(loops_[0]->context());
-      const tcp::endpoint endpoint =
-          resolver.resolve(options_.host, std::to_string(options_.port), tcp::resolver::passive)->endpoint();
-      acceptor_->open(endpoint.protocol());
-      acceptor_->set_option(tcp::acceptor::reuse_address(true));
-      acceptor_->bind(endpoint);
-      acceptor_->listen();
-      port_ = acceptor_->local_endpoint().port();
-    } catch (const boost::system::system_error& error) {
-      boost::system::error_code ignored;
-      acceptor_->close(ignored);
-      throw std::system_error(static_cast<std::error_code>(error.code()), "cannot listen on " + where);
+      listeners_[0]->listen(context, options_.host, options_.port);
+      if (options_.grpc_port) listeners_[1]->listen(context, options_.host, *options_.grpc_port);
+    } catch (const std::system_error&) {
+      close_acceptors();
+      throw;
     }
-    loops_[0]->set_on_tick([this] { accept(); });
-    accept();
+    loops_[0]->set_on_tick([this] { accept_all(); });
+    accept_all();
   }
 
-  std::uint16_t port() const noexcept { return port_; }
+  std::uint16_t port(std::size_t listener) const noexcept {
+    return listener < listeners_.size() ? listeners_[listener]->number.load() : std::uint16_t{0};
+  }
 
   void start() {
     for (const auto& loop : loops_) threads_.emplace_back([&loop = *loop] { loop.run(); });
   }
 
   void stop_accepting() {
-    asio::post(loops_[0]->context(), [this] { close_acceptor(); });
+    asio::post(loops_[0]->context(), [this] { close_acceptors(); });
   }
 
   bool drain(std::chrono::milliseconds at_most) {
@@ -75,7 +103,7 @@ class Server::Impl {
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
     for (const auto& loop : loops_) loop->await_assistants();
-    close_acceptor();
+    close_acceptors();
     for (const auto& loop : loops_) loop->close_all();
   }
 
@@ -84,46 +112,51 @@ class Server::Impl {
   Loop& loop(std::size_t index) { return *loops_.at(index); }
 
  private:
-  void close_acceptor() {
-    boost::system::error_code ignored;
-    acceptor_->close(ignored);
+  void close_acceptors() {
+    for (const auto& listener : listeners_) listener->close();
   }
 
-  /// Hands connections to the loops in turn. After an error, such as no descriptors left, the
-  /// timer's next tick tries again.
-  void accept() {
-    if (accepting_ || !acceptor_->is_open()) return;
-    accepting_ = true;
+  /// After an error, such as no descriptors left, the timer's next tick tries again.
+  void accept_all() {
+    for (const auto& listener : listeners_) accept(*listener);
+  }
+
+  /// Hands connections to the loops in turn.
+  void accept(Listener& from) {
+    if (from.accepting || !from.acceptor.is_open()) return;
+    from.accepting = true;
     Loop& loop = *loops_[next_++ % loops_.size()];
-    acceptor_->async_accept(loop.context(), [this, &loop](const boost::system::error_code& error, Socket socket) {
-      accepting_ = false;
-      if (error) return;
-      if (&loop == loops_[0].get()) {
-        loop.adopt(std::move(socket));
-      } else {
-        asio::post(loop.context(), [&loop, moved = std::move(socket)]() mutable { loop.adopt(std::move(moved)); });
-      }
-      accept();
-    });
+    from.acceptor.async_accept(
+        loop.context(), [this, &from, &loop](const boost::system::error_code& error, Socket socket) {
+          from.accepting = false;
+          if (error) return;
+          if (&loop == loops_[0].get()) {
+            loop.adopt(std::move(socket), from.protocol);
+          } else {
+            asio::post(loop.context(), [&loop, protocol = from.protocol, moved = std::move(socket)]() mutable {
+              loop.adopt(std::move(moved), protocol);
+            });
+          }
+          accept(from);
+        });
   }
 
   const Options options_;
   Shared shared_;
   std::vector<std::unique_ptr<Loop>> loops_;
-  std::optional<asio::basic_socket_acceptor<tcp, asio::io_context::executor_type>> acceptor_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::thread> threads_;
   std::mutex stopping_;
-  std::atomic<std::uint16_t> port_{0};
   std::size_t next_ = 0;
-  bool accepting_ = false;
 };
 
-Server::Server(Options options, Application& application)
-    : impl_(std::make_unique<Impl>(std::move(options), application)) {}
+Server::Server(Options options, Application& application, http2::Calls* calls)
+    : impl_(std::make_unique<Impl>(std::move(options), application, calls)) {}
 Server::~Server() = default;
 
 void Server::listen() { impl_->listen(); }
-std::uint16_t Server::port() const noexcept { return impl_->port(); }
+std::uint16_t Server::port() const noexcept { return impl_->port(0); }
+std::uint16_t Server::grpc_port() const noexcept { return impl_->port(1); }
 void Server::start() { impl_->start(); }
 void Server::stop_accepting() { impl_->stop_accepting(); }
 bool Server::drain(std::chrono::milliseconds at_most) { return impl_->drain(at_most); }

@@ -4,34 +4,42 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <http/application.hpp>
 #include <http/limits.hpp>
+
+namespace penstock::http2 {
+class Calls;
+}
 
 namespace penstock::http {
 
 /// Where to listen and what to allow.
 struct Options {
   std::string host = "127.0.0.1";
-  std::uint16_t port = 0;  ///< 0: any that is free
+  std::uint16_t port = 0;                    ///< 0: any that is free
+  std::optional<std::uint16_t> grpc_port{};  ///< one more port, for HTTP/2 alone
   std::size_t io_threads = 2;
   Limits limits;
 };
 
-/// An HTTP/1.1 server: `listen`, `start`, ..., `drain`, `stop`. The application must outlive it.
+/// A server of HTTP/1.1 and HTTP/2: `listen`, `start`, ..., `drain`, `stop`. The application, and
+/// `calls`, which takes the gRPC calls if it is given, must outlive it.
 /// All calls are thread-safe; none may come from one of the server's own I/O threads, except
 /// `port` and `wake`.
 class Server {
  public:
-  Server(Options options, Application& application);
+  Server(Options options, Application& application, http2::Calls* calls = nullptr);
   ~Server();  ///< stops
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   /// Binds the port. Throws std::system_error with a text that names the address.
   void listen();
-  [[nodiscard]] std::uint16_t port() const noexcept;  ///< after listen()
+  [[nodiscard]] std::uint16_t port() const noexcept;       ///< after listen()
+  [[nodiscard]] std::uint16_t grpc_port() const noexcept;  ///< likewise; 0 if there is none
 
   void start();  ///< starts the I/O threads
   void stop_accepting();

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <grpc/message.hpp>
+#include <penstock/tensor.hpp>
+
+namespace penstock::grpc {
+
+/// A ModelInferRequest.
+struct InferCall {
+  std::string model_name;
+  std::string model_version;  ///< empty: the server chooses
+  InferRequest request;
+  std::optional<std::chrono::microseconds> timeout;  ///< the parameter of that name
+};
+
+/// Reads a ModelInferRequest. Tensors sent raw lie in the message's memory if they are aligned
+/// there. Throws BadRequest. Thread-safe, as are the others.
+InferCall decode_infer(const Message& message);
+
+/// Fills the tensor from an InferTensorContents. Throws BadRequest.
+void read_contents(std::string_view contents, Tensor& tensor);
+
+/// Fills the tensor from its raw bytes, which `storage` keeps alive. Throws BadRequest.
+void read_raw(std::string_view raw, const std::shared_ptr<const void>& storage, Tensor& tensor);
+
+/// What an answer to an InferCall has to hold, whatever the graph's answer says.
+struct Wanted {
+  std::string model_name;
+  std::string model_version;
+  std::string id;
+  std::vector<std::string> outputs;  ///< names; empty means all
+  bool streamed = false;             ///< as part of a ModelStreamInfer
+};
+
+/// Writes a ModelInferResponse; all outputs go raw. Throws BadRequest if an output is asked for
+/// that is not there.
+Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const Wanted& wanted);
+
+/// Wraps a ModelInferResponse into a ModelStreamInferResponse.
+void wrap_streamed(Pieces& response);
+/// A ModelStreamInferResponse that says what went wrong.
+Pieces streamed_error(std::string_view text, std::string_view id);
+
+/// Reads a graph's answer that is JSON: a response of the protocol. Throws EncodeError if it is none.
+InferResponse infer_from_json(std::string_view json);
+
+}  // namespace penstock::grpc

@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <utility>
+
+#include <grpc/calls.hpp>
+#include <penstock/oip_json.hpp>
+
+namespace penstock::grpc {
+
+StreamInfer::StreamInfer(Front& front, Context&& context, Deframer&& deframer, http2::Stream&& stream)
+    : front_(front), context_(std::move(context)), deframer_(std::move(deframer)), stream_(std::move(stream)),
+      errors_end_(context_.head.header("triton_grpc_error").value_or("") == "true") {}
+
+std::size_t StreamInfer::take(std::string_view bytes) {
+  const std::size_t size = bytes.size();
+  if (rest_.empty()) parse(bytes);
+  rest_.append(bytes);
+  return size - bytes.size();
+}
+
+/// The polling thread again, once there is room.
+void StreamInfer::go_on() {
+  const std::string bytes = std::exchange(rest_, std::string());
+  std::string_view view = bytes;
+  parse(view);
+  rest_.assign(view);
+  stream_.consumed(bytes.size() - view.size());
+  finish_if_done();
+}
+
+void StreamInfer::parse(std::string_view& bytes) {
+  try {
+    while (!bytes.empty() && has_room())
+      if (const auto message = deframer_.take(bytes)) handle(*message);
+  } catch (const StatusError& error) {
+    fail(error.status());
+  }
+}
+
+bool StreamInfer::has_room() {
+  const std::lock_guard lock(mutex_);
+  if (over_ || draining_) return false;
+  paused_ = slots_.size() >= front_.options().streamed;
+  return !paused_;
+}
+
+std::uint64_t StreamInfer::add_slot(std::string id) {
+  const std::lock_guard lock(mutex_);
+  slots_.push_back(Slot{next_, std::move(id), {}, {}});
+  return next_++;
+}
+
+void StreamInfer::handle(const Message& message) {
+  InferCall call;
+  Status wrong;
+  try {
+    call = decode_infer(message);
+  } catch (const BadRequest& error) {
+    wrong = {Code::kInvalidArgument, error.what()};
+  }
+  const std::uint64_t number = add_slot(call.request.id);
+  const Ref<Answered> self(this);
+  if (!wrong.ok()) return answer(number, std::move(wrong), {});
+  try {
+    const Ref<Completion> completion =
+        front_.infer(context_, std::move(call), message.bytes.size(), self, number, true);
+    const std::lock_guard lock(mutex_);
+    for (Slot& slot : slots_)
+      if (slot.number == number && !slot.answer) slot.completion = completion;
+  } catch (const StatusError& error) {
+    answer(number, error.status(), {});
+  }
+}
+
+void StreamInfer::end() {
+  client_ended_ = true;
+  finish_if_done();
+}
+
+void StreamInfer::finish_if_done() {
+  if (!client_ended_ || !rest_.empty()) return;
+  if (deframer_.within()) return fail({Code::kInternal, "the stream ended within a message"});
+  const std::lock_guard lock(mutex_);
+  all_taken_ = true;
+  if (slots_.empty()) finish({});
+}
+
+void StreamInfer::drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+  if (slots_.empty()) finish({Code::kUnavailable, "the server is closing"});
+}
+
+void StreamInfer::tick(Clock::time_point now) {
+  if (context_.deadline && now > *context_.deadline) fail({Code::kDeadlineExceeded, "the deadline has passed"});
+}
+
+void StreamInfer::fail(Status&& status) {
+  std::vector<Ref<Completion>> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    dropped = finish(status);
+  }
+  for (const Ref<Completion>& completion : dropped) completion->cancel();
+}
+
+void StreamInfer::abandon() {
+  std::vector<Ref<Completion>> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    for (Slot& slot : slots_)
+      if (slot.completion) dropped.push_back(std::move(slot.completion));
+    slots_.clear();
+  }
+  for (const Ref<Completion>& completion : dropped) completion->cancel();
+}
+
+void StreamInfer::answer(std::uint64_t number, Status&& status, Pieces&& message) {
+  std::vector<Ref<Completion>> dropped;  // as are all bodies, outside the mutex
+  {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    const auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.number == number; });
+    if (!status.ok() && errors_end_) {
+      dropped = finish(status);
+    } else if (slot != slots_.end()) {
+      if (status.ok()) wrap_streamed(message);
+      slot->answer = status.ok() ? std::move(message) : streamed_error(status.text, slot->id);
+      slot->answer->frame();
+      if (slot->completion) dropped.push_back(std::move(slot->completion));
+      send(take_ready());
+      if (slots_.empty() && draining_) finish({Code::kUnavailable, "the server is closing"});
+      if (slots_.empty() && all_taken_) finish({});
+      if (paused_ && slots_.size() <= front_.options().streamed / 2) {
+        paused_ = false;
+        stream_.run([self = Ref<StreamInfer>(this)] { self->go_on(); });
+      }
+      return;
+    }
+  }
+  for (const Ref<Completion>& completion : dropped) completion->cancel();
+}
+
+/// The answers whose turn it is: no earlier message with the same id waits for its own.
+std::vector<http::Body> StreamInfer::take_ready() {
+  std::vector<http::Body> ready;
+  for (auto slot = slots_.begin(); slot != slots_.end();) {
+    const bool waits =
+        !slot->answer || std::any_of(slots_.begin(), slot, [&](const Slot& s) { return s.id == slot->id; });
+    if (waits) {
+      ++slot;
+      continue;
+    }
+    std::move(slot->answer->bodies.begin(), slot->answer->bodies.end(), std::back_inserter(ready));
+    slot = slots_.erase(slot);
+  }
+  return ready;
+}
+
+void StreamInfer::send(std::vector<http::Body>&& bodies) {
+  if (bodies.empty()) return;
+  http2::Output output;
+  if (!std::exchange(started_, true)) output.headers = headers();
+  output.bodies = std::move(bodies);
+  stream_.send(std::move(output));
+}
+
+/// Ends the stream; returns what nobody waits for any more.
+std::vector<Ref<Completion>> StreamInfer::finish(const Status& status) {
+  std::vector<Ref<Completion>> dropped;
+  if (std::exchange(over_, true)) return dropped;
+  for (Slot& slot : slots_)
+    if (slot.completion) dropped.push_back(std::move(slot.completion));
+  slots_.clear();
+  if (started_)
+    stream_.send({{}, {}, trailers(status), true});
+  else
+    stream_.send({trailers_only(status), {}, {}, true});
+  return dropped;
+}
+
+}  // namespace penstock::grpc

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <optional>
+
+#include <penstock/executor.hpp>
+
+#include <http/host.hpp>
+
+namespace penstock::http {
+
+/// A client's request to a graph, until it is answered. Objects are rendered where the answer is
+/// made, inside the gate; all else, and the sending, waits until the thread is outside.
+class Asked : public Root {
+ public:
+  Asked(Host& host, const Executor& executor) : host_(host), executor_(executor) {}
+
+  /// Sends what this thread has answered; the executor's `flush`.
+  static void flush();
+
+ protected:
+  /// Sends the answer; `rendered` if its body was an object. Once, outside the gate.
+  virtual void deliver(Answer&& answer, std::optional<Response>&& rendered) = 0;
+
+ private:
+  void on_reply(Answer&& answer) final;
+
+  Host& host_;
+  const Executor& executor_;
+};
+
+}  // namespace penstock::http

@@ -1,0 +1,310 @@
+#include <http2/session.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <nghttp2/nghttp2.h>
+#include <sys/socket.h>
+
+#include <http2/callbacks.hpp>
+
+namespace penstock::http2 {
+namespace {
+
+constexpr std::int32_t kConnectionWindow = 16 * 1024 * 1024;  ///< bytes a client may send ahead on all streams
+constexpr std::uint32_t kStreamWindow = 1024 * 1024;          ///< bytes a client may send ahead on one
+constexpr std::uint32_t kFrameSize = 64 * 1024;
+constexpr std::uint32_t kHeadSize = 32 * 1024;
+
+thread_local Cork* cork = nullptr;
+
+}  // namespace
+
+/// The lock. What is let go of while it is held is destroyed once it is not.
+class Session::Hold {
+ public:
+  explicit Hold(Session& session) : session_(session) { session_.mutex_.lock(); }
+  ~Hold() {
+    std::vector<http::Body> released;
+    std::vector<Ref<StreamState>> dropped;
+    released.swap(session_.released_);
+    dropped.swap(session_.dropped_);
+    session_.mutex_.unlock();
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  Session& session_;
+};
+
+Session::Session(http::Gate& gate, const http::Limits& limits, int descriptor)
+    : gate_(gate), limits_(limits), descriptor_(descriptor), since_(Clock::now()) {
+  session_ = Callbacks::make_session(*this);
+  const nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, static_cast<std::uint32_t>(limits.streams)},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+      {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, kFrameSize},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kHeadSize},
+  };
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+  gate_.enter();
+}
+
+Session::~Session() { nghttp2_session_del(session_); }
+
+Session::StreamState* Session::find(std::int32_t id) noexcept {
+  return gone_ ? nullptr : static_cast<StreamState*>(nghttp2_session_get_stream_user_data(session_, id));
+}
+
+void Session::send(std::int32_t id, Output&& output) {
+  const Hold hold(*this);
+  if (StreamState* stream = find(id); stream != nullptr && !stream->last) queue(*stream, std::move(output));
+}
+
+void Session::queue(StreamState& stream, Output&& output) {
+  for (http::Body& body : output.bodies) {
+    if (body.bytes().empty()) continue;
+    stream.queued += body.bytes().size();
+    stream.bodies.push_back(std::move(body));
+  }
+  stream.last = output.last;
+  stream.trailers = std::move(output.trailers);
+  if (!stream.started) {
+    stream.started = true;
+    Callbacks::submit_response(session_, stream, output.headers);
+  } else if (std::exchange(stream.deferred, false)) {
+    nghttp2_session_resume_data(session_, stream.id);
+  }
+  push();
+}
+
+void Session::consume(std::int32_t id, std::size_t bytes) {
+  const Hold hold(*this);
+  if (find(id) == nullptr) return;
+  nghttp2_session_consume_stream(session_, id, bytes);
+  if (nghttp2_session_want_write(session_) != 0) push();
+}
+
+void Session::send(std::uint64_t number, http::Response&& response) {
+  std::function<void()> callback;  // destroyed after the lock is let go
+  const Hold hold(*this);
+  StreamState* stream = find(static_cast<std::int32_t>(number));
+  if (stream == nullptr || stream->last) return;
+  callback = std::move(stream->on_abandoned);
+  stream->on_abandoned = nullptr;
+  Output output;
+  output.headers = http::fields_of(response);
+  const bool bodiless = stream->head_only || response.status == 204 || response.status == 304;
+  if (!bodiless) output.bodies.push_back(std::move(response.body));
+  output.last = true;
+  queue(*stream, std::move(output));
+}
+
+bool Session::abandoned(std::uint64_t number) noexcept {
+  const Hold hold(*this);
+  return find(static_cast<std::int32_t>(number)) == nullptr;
+}
+
+void Session::on_abandoned(std::uint64_t number, std::function<void()>&& callback) {
+  {
+    const Hold hold(*this);
+    if (StreamState* stream = find(static_cast<std::int32_t>(number))) {
+      stream->on_abandoned.swap(callback);
+      return;
+    }
+  }
+  callback();
+}
+
+void Session::push() {
+  if (!Cork::holds(*this) && !writing_) write();
+}
+
+void Session::flush() {
+  const Hold hold(*this);
+  if (!gone_ && !writing_) write();
+}
+
+void Session::write_more() {
+  const Hold hold(*this);
+  writing_ = false;
+  if (!gone_) write();
+}
+
+/// Has the protocol make frames until there is enough to write; false if it fails.
+bool Session::fill() {
+  if (written_ == out_.size()) {
+    out_.clear();
+    written_ = 0;
+  }
+  while (out_.size() < kOutBytes) {
+    const std::uint8_t* bytes = nullptr;
+    const auto before = out_.size();
+    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
+    if (size < 0) return false;
+    out_.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
+    if (out_.size() == before) break;
+  }
+  return true;
+}
+
+void Session::write() {
+  while (!finished_) {
+    if (!fill()) {
+      ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+      return;
+    }
+    if (written_ == out_.size()) break;
+    const ssize_t sent =
+        ::send(descriptor_, out_.data() + written_, out_.size() - written_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      written_ += static_cast<std::size_t>(sent);
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      writing_ = true;
+      since_ = Clock::now();
+      wake();
+      return;
+    } else if (errno != EINTR) {
+      ::shutdown(descriptor_, SHUT_RDWR);
+      return;
+    }
+  }
+  if (out_.capacity() > kOutBytes && out_.empty()) out_.shrink_to_fit();
+  finish_if_done();
+}
+
+void Session::finish_if_done() {
+  if (finished_) return;
+  const bool over = nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
+  if (!over && !(leaving_ && streams_.empty())) return;
+  finished_ = true;
+  since_ = Clock::now();
+  ::shutdown(descriptor_, SHUT_WR);
+  leave_gate();
+  wake();
+}
+
+bool Session::receive(std::string_view bytes, std::vector<Incoming>& incoming) {
+  const Hold hold(*this);
+  if (gone_ || finished_) return true;
+  incoming_ = &incoming;
+  const ssize_t taken =
+      nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  incoming_ = nullptr;
+  return taken >= 0;
+}
+
+void Session::take_lost(std::vector<Incoming>& incoming) {
+  const Hold hold(*this);
+  for (Ref<StreamState>& stream : lost_) incoming.push_back({Incoming::Kind::kLost, std::move(stream)});
+  lost_.clear();
+}
+
+std::vector<Ref<Session::StreamState>> Session::streams() {
+  const Hold hold(*this);
+  std::vector<Ref<StreamState>> list;
+  list.reserve(streams_.size());
+  for (const auto& [id, stream] : streams_) list.push_back(stream);
+  return list;
+}
+
+Session::State Session::state(Clock::time_point now) {
+  const Hold hold(*this);
+  const bool late = std::any_of(streams_.begin(), streams_.end(), [&](const auto& entry) {
+    return !entry.second->head_complete && now - entry.second->begun > limits_.header_timeout;
+  });
+  return {greeted_, late, writing_, finished_, since_};
+}
+
+void Session::ping() {
+  const Hold hold(*this);
+  if (gone_) return;
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  push();
+}
+
+void Session::go_away(bool final) {
+  const Hold hold(*this);
+  if (gone_ || leaving_) return;
+  if (final) {
+    leaving_ = true;
+    nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                          NGHTTP2_NO_ERROR, nullptr, 0);
+  } else if (!std::exchange(notified_, true)) {
+    // What the client sends until it hears of it is still answered; the answer to the ping tells when it has.
+    nghttp2_submit_shutdown_notice(session_);
+    nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  }
+  push();
+}
+
+void Session::drop(StreamState& stream) {
+  stream.closed = true;
+  const auto found = streams_.find(stream.id);
+  if (found == streams_.end()) return;
+  dropped_.push_back(std::move(found->second));
+  streams_.erase(found);
+}
+
+void Session::leave_gate() {
+  if (std::exchange(at_gate_, false)) gate_.leave();
+}
+
+std::vector<Ref<Session::StreamState>> Session::abandon() {
+  const Hold hold(*this);
+  std::vector<Ref<StreamState>> lost = std::move(lost_);
+  lost_.clear();
+  if (gone_.exchange(true)) return lost;
+  for (auto& [id, stream] : streams_) {
+    stream->closed = true;
+    lost.push_back(std::move(stream));
+  }
+  streams_.clear();
+  descriptor_ = -1;
+  leave_gate();
+  return lost;
+}
+
+Cork::Cork() : outermost_(cork == nullptr) {
+  if (outermost_) cork = this;
+}
+
+Cork::~Cork() {
+  if (!outermost_) return;
+  cork = nullptr;
+  for (const Ref<Session>& session : sessions_) session->flush();
+}
+
+bool Cork::holds(Session& session) {
+  if (cork == nullptr) return false;
+  auto& sessions = cork->sessions_;
+  const auto same = [&](const Ref<Session>& other) { return other.get() == &session; };
+  if (std::none_of(sessions.rbegin(), sessions.rend(), same)) sessions.emplace_back(Ref<Session>(&session));
+  return true;
+}
+
+Stream::Stream() noexcept = default;
+Stream::Stream(Ref<Session> session, std::int32_t id) noexcept : session_(std::move(session)), id_(id) {}
+Stream::Stream(const Stream&) noexcept = default;
+Stream::Stream(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream other) noexcept {
+  session_.swap(other.session_);
+  id_ = other.id_;
+  return *this;
+}
+Stream::~Stream() = default;
+
+void Stream::send(Output&& output) const {
+  if (session_) session_->send(id_, std::move(output));
+}
+void Stream::consumed(std::size_t bytes) const {
+  if (session_ && bytes > 0) session_->consume(id_, bytes);
+}
+void Stream::run(std::function<void()> action) const {
+  if (session_) session_->run(std::move(action));
+}
+
+}  // namespace penstock::http2

@@ -1,0 +1,176 @@
+// ModelStreamInfer: many messages on one stream, in Triton's shape.
+#include "grpc_fixture.hpp"
+
+namespace penstock::grpc::testing {
+namespace {
+
+class GrpcStream : public GrpcTest {
+ protected:
+  static std::int32_t begin(Client& client, const Headers& more = {}) {
+    return client.begin("/inference.GRPCInferenceService/ModelStreamInfer", more);
+  }
+  static std::vector<Inferred> read(const std::vector<std::string>& messages) {
+    std::vector<Inferred> list;
+    for (const std::string& message : messages) list.push_back(Inferred::streamed(message));
+    return list;
+  }
+};
+
+TEST_F(GrpcStream, EveryMessageIsAnsweredInOrder) {
+  serve(with(&echo));
+  auto client = connect();
+  const auto id = begin(client);
+  for (int i = 0; i < 300; ++i)
+    client.send(id, framed(infer_floats({static_cast<float>(i)}, std::to_string(i))), false);
+  client.end(id);
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.status(), 0) << answer.text();
+  const auto all = read(answer.messages());
+  ASSERT_EQ(all.size(), 300U);
+  std::set<std::string> ids;
+  for (const Inferred& one : all) {
+    EXPECT_EQ(one.text, "");
+    EXPECT_EQ(one.id, std::to_string(static_cast<int>(one.floats().at(0))));
+    EXPECT_EQ(one.parameters, 1);  // triton_final_response
+    ids.insert(one.id);
+  }
+  EXPECT_EQ(ids.size(), 300U);
+}
+
+TEST_F(GrpcStream, AnswersComeBeforeTheStreamEnds) {
+  serve(with(&echo));
+  auto client = connect();
+  const auto id = begin(client);
+  for (std::size_t i = 1; i < 4; ++i) {
+    client.send(id, framed(infer_floats({1}, "a")), false);
+    EXPECT_EQ(client.wait_for(id, i).size(), i);
+  }
+  client.end(id);
+  EXPECT_EQ(client.wait(id).status(), 0);
+}
+
+TEST_F(GrpcStream, OneErrorIsToldAndTheStreamGoesOn) {
+  serve(with([](Event& event, Pass& pass) {
+    if (event.body.request()->id == "bad") {
+      pass.failure = Failure{"", 400, "ValueError", "no", {}};
+      return Verdict::kFail;
+    }
+    return echo(event, pass);
+  }));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "bad")), false);
+  client.wait_for(id, 1);
+  client.send(id, framed("\xFF\xFF"), false);
+  client.wait_for(id, 2);
+  client.send(id, framed(infer_floats({2}, "good")));
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.status(), 0);
+  const auto all = read(answer.messages());
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_EQ(all[0].text, "ValueError: no");
+  EXPECT_EQ(all[0].id, "bad");
+  EXPECT_NE(all[1].text, "");
+  EXPECT_EQ(all[2].text, "");
+  EXPECT_EQ(all[2].id, "good");
+}
+
+TEST_F(GrpcStream, AnErrorEndsTheStreamIfTheClientWantsThat) {
+  serve(with(fails("no", 404)));
+  auto client = connect();
+  const auto id = begin(client, {{"triton_grpc_error", "true"}});
+  client.send(id, framed(infer_floats({1})), false);
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.status(), 5);
+  EXPECT_TRUE(answer.messages().empty());
+}
+
+TEST_F(GrpcStream, OnlyMessagesOfOneIdWaitForEachOther) {
+  Graph graph;
+  StepSpec& step = graph.add("step", waits());
+  step.responder = true;
+  step.concurrency = 4;
+  serve(std::move(graph), 4);
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "wait")), false);
+  ASSERT_TRUE(entered.wait());
+  client.send(id, framed(infer_floats({2}, "other")), false);
+  EXPECT_EQ(read(client.wait_for(id, 1)).at(0).id, "other");
+  release.set();
+  client.end(id);
+  EXPECT_EQ(read(client.wait(id).messages()).at(1).id, "wait");
+}
+
+TEST_F(GrpcStream, AClientThatSendsTooMuchIsHeldUp) {
+  front_options.streamed = 2;
+  serve(with(waits()));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "wait")), false);
+  ASSERT_TRUE(entered.wait());
+  const std::vector<float> values(100'000, 1);
+  for (int i = 0; i < 20; ++i) client.send(id, framed(infer_floats(values, "b")), false);
+  client.settle();
+  EXPECT_GT(client.unsent(id), 5'000'000U);  // of 8 MB; the window is one
+  EXPECT_LE(run->executor->in_flight(), 2U);
+  EXPECT_EQ(client.call("ServerLive", "").status(), 0);  // others are not held up
+  release.set();
+  client.end(id);
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.status(), 0);
+  EXPECT_EQ(answer.messages().size(), 21U);
+}
+
+TEST_F(GrpcStream, AResetCancelsAllThatIsQueued) {
+  serve(with(waits()));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "wait")), false);
+  ASSERT_TRUE(entered.wait());
+  for (int i = 0; i < 5; ++i) client.send(id, framed(infer_floats({1}, "b")), false);
+  while (run->executor->in_flight() < 6) std::this_thread::yield();
+  client.reset(id);
+  EXPECT_EQ(client.call("ServerLive", "").status(), 0);
+  release.set();
+  EXPECT_TRUE(run->settle());
+  EXPECT_EQ(started, 1);
+}
+
+TEST_F(GrpcStream, AStreamThatEndsWithinAMessageIsTold) {
+  serve(with(&echo));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1})).substr(0, 9));
+  EXPECT_EQ(client.wait(id).status(), 13);
+}
+
+TEST_F(GrpcStream, TheDeadlineIsThatOfTheStream) {
+  server_options.limits.header_timeout = std::chrono::milliseconds(40);  // the timer looks more often
+  serve(with(&echo));
+  auto client = connect();
+  const auto id = begin(client, {{"grpc-timeout", "50m"}});
+  client.send(id, framed(infer_floats({1})), false);
+  EXPECT_EQ(client.wait(id).status(), 4);
+}
+
+TEST_F(GrpcStream, ADrainEndsTheStreamWhenItsMessagesAreAnswered) {
+  serve(with(waits()));
+  auto client = connect();
+  const auto id = begin(client);
+  const auto idle = begin(client);
+  client.send(id, framed(infer_floats({1}, "wait")), false);
+  ASSERT_TRUE(entered.wait());
+  bool drained = false;
+  std::thread draining([&] { drained = server->drain(10s); });
+  EXPECT_EQ(client.wait(idle).status(), 14);
+  release.set();
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.messages().size(), 1U);
+  EXPECT_EQ(answer.status(), 14);
+  draining.join();
+  EXPECT_TRUE(drained);
+}
+
+}  // namespace
+}  // namespace penstock::grpc::testing
