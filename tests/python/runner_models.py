@@ -1,6 +1,7 @@
 """Models for the tests of the model runner: their processes import this module."""
 
 import ctypes
+import json
 import os
 import signal
 import threading
@@ -46,6 +47,16 @@ class Unloadable(Model):
 
     def predict(self, body):
         return body
+
+
+class FromFile(Model):
+    def load(self):
+        path, self.extra = self.get_local_model_path(".json")
+        with open(path) as file:
+            self.factors = json.load(file)
+
+    def predict(self, body):
+        return self.factors * body + [sorted(self.extra)]
 
 
 class NoPredict(Model):

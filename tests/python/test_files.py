@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import types
 
 import penstock
 import pytest
@@ -149,6 +150,19 @@ def test_what_was_downloaded_is_trusted_as_its_url(model):
 def test_a_driver_that_is_missing_is_named():
     with pytest.raises(StepNotReady, match="model 'm1': cannot read nowhere://a/b"):
         outputs("nowhere://a/b")
+
+
+def test_v3io_is_read_through_the_driver_that_fsspec_knows(monkeypatch):
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Driver(MemoryFileSystem):
+        protocol = "v3io"
+
+    monkeypatch.setitem(sys.modules, "v3iofs", types.ModuleType("v3iofs"))
+    monkeypatch.setitem(fsspec.registry.target, "v3io", Driver)
+    fsspec.filesystem("memory").pipe("/projects/m/model.pkl", pickle.dumps("far"))
+    assert outputs("v3io:///projects/m") == ["far", None]
 
 
 def test_v3io_needs_its_driver(monkeypatch):

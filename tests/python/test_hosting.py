@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import sys
 import threading
 
@@ -13,7 +14,7 @@ if sys.version_info[:2] not in ((3, 11), (3, 12)):
 import penstock
 import storey
 from fake_port import FakePort, give
-from penstock import natives
+from penstock import natives, storey_steps
 from penstock.errors import GraphError, StepError
 from penstock.event import Event
 from penstock.hosting import StoreyHost
@@ -131,6 +132,20 @@ def hosted(*steps, bodies=(), outlets=()):
 
 
 # ---- natively
+
+
+def test_native_steps_have_storeys_names_and_arguments():
+    import storey.steps
+
+    places = (storey, storey.steps, storey.flow, storey.dataframe)
+    for name in set(storey_steps.__all__) - {"Partitioned"}:
+        theirs = next((getattr(place, name) for place in places if hasattr(place, name)), None)
+        assert theirs is not None, name
+        if name in ("EmitPeriod", "HttpResponse", "Flatten"):
+            continue
+        arguments = set(inspect.signature(theirs).parameters) - {"args", "kwargs", "full_event"}
+        known = natives._arguments_of(getattr(storey_steps, name)) if name != "HttpRequest" else arguments
+        assert arguments <= known, name
 
 
 @pytest.mark.parametrize("class_name", ["Double", "DoubleLater"])

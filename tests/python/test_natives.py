@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import penstock
 import pytest
 from penstock import natives, storey_steps
 from penstock.errors import GraphError
+from penstock.graph import RootFlowStep
 
 
 def refused(class_name, **arguments):
@@ -25,17 +27,13 @@ def refused(class_name, **arguments):
         ("storey.Rename", {"mapping": {}}, "map"),
         ("storey.Complete", {}, "pass"),
         ("storey.Batch", {"max_events": 2}, "stage"),
+        ("storey.flow.Map", {"fn": abs}, "map"),
+        ("penstock.storey_steps.windows.Batch", {"max_events": 2}, "stage"),
         ("storey.Reduce", {"initial_value": None, "fn": max}, "stage"),
     ],
 )
 def test_each_step_has_its_kind_in_the_core(class_name, arguments, kind):
     assert natives.build(class_name, arguments).kind == kind
-
-
-def test_every_native_step_has_its_name_in_storey_or_says_why_not():
-    for name in storey_steps.__all__:
-        found = getattr(storey_steps, name)
-        assert found.__name__ == name
 
 
 @pytest.mark.parametrize(
@@ -103,3 +101,15 @@ def test_other_objects_are_left_to_others():
     assert natives.adopt(object()) is None
     assert natives.lower(object()) is None
     assert not natives.is_storey_step(dict)
+
+
+def test_a_graph_with_native_steps_is_written_and_read():
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to(storey_steps.Batch, name="b", max_events=1, full_event=False).to("storey.Flatten", name="f").respond()
+    written = graph.to_dict()
+    read = penstock.new_function("g")
+    read.spec.graph = RootFlowStep.from_dict(written)
+    with read.to_mock_server() as server:
+        assert server.test(body=1) == 1
+    assert read.spec.graph.to_dict() == written

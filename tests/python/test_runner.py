@@ -16,7 +16,7 @@ from penstock.errors import (
 )
 from penstock.graph import graph_from_dict
 from penstock.serving import GraphServer, Model, ModelRunnerStep, ModelSelector
-from runner_models import ByName, Increment, Loaded, Meet, NoPredict, Rows, Times, Unloadable
+from runner_models import ByName, FromFile, Increment, Loaded, Meet, NoPredict, Rows, Times, Unloadable
 
 MECHANISMS = ["process_pool", "dedicated_process", "thread_pool", "asyncio", "naive"]
 
@@ -219,6 +219,14 @@ def test_a_selector_and_a_batch_do_not_go_together():
 def test_models_are_loaded_when_the_graph_is_made():
     with pytest.raises(StepNotReady, match="model 'm0': failed to load: KeyError: 'weights'"):
         served(runner_of((Unloadable, "naive", {})))
+
+
+@pytest.mark.parametrize("mechanism", ["naive", "process_pool"])
+def test_a_model_finds_the_files_of_its_artifact(mechanism, tmp_path):
+    (tmp_path / "model.json").write_text("[7]")
+    (tmp_path / "notes.txt").write_text("")
+    with served(runner_of((FromFile, mechanism, {"model_artifact": str(tmp_path)}))) as server:
+        assert server.test(body=1) == [7, ["notes.txt"]]
 
 
 @pytest.mark.parametrize(("mechanism", "method"), [("thread_pool", "predict"), ("asyncio", "predict_async")])

@@ -22,7 +22,7 @@ from multiprocessing import connection, util
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphClosed, GraphError, ModelRunnerError, StepNotReady
-from penstock.runner.shared_memory import Packed, Segment, pack, unpack
+from penstock.runner.shared_memory import Packed, Segment, pack, pack_for_trip, unpack
 from penstock.runner.threads import CLOSED, ThreadPool
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ProcessPool:
             worker.end(max(0.0, end - time.monotonic()))
 
     def _call(self, model: str, body: Any, path: str, origin: str) -> Any:
-        packed = pack(body)
+        packed = pack_for_trip(body, "the body")
         worker = self._take()
         try:
             done, outcome = worker.run(model, body, packed, path, origin)

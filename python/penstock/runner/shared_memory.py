@@ -78,6 +78,23 @@ def pack(
     return Packed(file.getvalue(), buffers)
 
 
+def pack_for_trip(value: Any, what: str) -> Packed:
+    """Pickle a value that goes to another process.
+
+    Raises
+    ------
+    TypeError
+        It cannot be pickled; the text says what it is.
+    """
+    try:
+        return pack(value)
+    except Exception as error:
+        kind = type(value).__name__
+        raise TypeError(
+            f"{what}, of type {kind}, cannot be sent between processes: {type(error).__name__}: {error}"
+        ) from error
+
+
 class Segment:
     """Memory that two processes see.
 

@@ -14,7 +14,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from penstock.runner.shared_memory import Packed, Segment, pack, unpack
+from penstock.runner.shared_memory import Packed, Segment, pack, pack_for_trip, unpack
 
 if TYPE_CHECKING:
     from penstock.runner.model import Model
@@ -90,7 +90,7 @@ class _Desk:
         """Run a model; return what it answered in pickled form, or the parts of its exception."""
         try:
             body = unpack(head, self._asked.views(spans) if self._asked is not None and spans else ())
-            return pack(self._models[name].run(body, path, origin))
+            return pack_for_trip(self._models[name].run(body, path, origin), "the result")
         except Exception as error:
             return _sendable(error)
 
