@@ -160,7 +160,7 @@ def test_v3io_is_read_through_the_driver_that_fsspec_knows(monkeypatch):
         protocol = "v3io"
 
     monkeypatch.setitem(sys.modules, "v3iofs", types.ModuleType("v3iofs"))
-    monkeypatch.setitem(fsspec.registry.target, "v3io", Driver)
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "v3io", Driver)
     fsspec.filesystem("memory").pipe("/projects/m/model.pkl", pickle.dumps("far"))
     assert outputs("v3io:///projects/m") == ["far", None]
 
