@@ -159,6 +159,10 @@ def test_v3io_is_read_through_the_driver_that_fsspec_knows(monkeypatch):
     class Driver(MemoryFileSystem):
         protocol = "v3io"
 
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(path.replace("v3io://", "memory://"))
+
     monkeypatch.setitem(sys.modules, "v3iofs", types.ModuleType("v3iofs"))
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "v3io", Driver)
     fsspec.filesystem("memory").pipe("/projects/m/model.pkl", pickle.dumps("far"))
