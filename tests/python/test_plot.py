@@ -173,6 +173,18 @@ def test_a_router_of_many_models_says_how_many_it_left_out():
     assert len(nodes(drawn(router))) == MOST_ROUTES + 1
 
 
+def test_a_model_runner_is_a_folder_with_its_models():
+    step = penstock.serving.ModelRunnerStep(name="runner")
+    step.add_model("one", model_class="Model", execution_mechanism="naive")
+    step.add_model("two", model_class="Model", execution_mechanism="naive")
+    graph = RootFlowStep()
+    graph.to(step).respond()
+    boxes = nodes(drawn(graph))
+    assert inside(boxes["runner/one"], boxes["runner"])
+    assert inside(boxes["runner/two"], boxes["runner"])
+    assert '"runner" [label="runner\\n2 models" shape="folder"' in str(graph.plot(format="dot"))
+
+
 def test_in_a_sync_flow_the_last_step_answers():
     graph = RootFlowStep("sync")
     graph.to("(event)", name="a").to("(event)", name="b")
