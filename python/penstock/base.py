@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from penstock.errors import GraphError
+from penstock.kinds import KINDS
 from penstock.spec import Options, seconds, whole, without_empty
 from penstock.walks import path_to_step
 
@@ -35,10 +36,16 @@ class BaseStep:
     """
 
     kind = ""
+    holds_steps = False  # True for flows: steps may be added behind its steps
     _written: ClassVar[frozenset[str]] = frozenset(
         {"kind", "name", "comment", "after", "on_error", "responder", "function", "shape", "max_iterations"}
         | {"cycle_from", "engine_options"}
     )
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "kind" in vars(cls):
+            KINDS[cls.kind] = cls
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -284,11 +291,9 @@ class BaseStep:
         self._further = {key: value for key, value in fields.items() if key not in self._written}
 
     def _in_flow(self, call: str) -> FlowStep:
-        from penstock.flow import FlowStep
-
-        if not isinstance(self._parent, FlowStep):
+        if self._parent is None or not self._parent.holds_steps:
             raise GraphError(f"step '{self.name}' is not a step of a flow, so .{call}() means nothing here")
-        return self._parent
+        return cast("FlowStep", self._parent)
 
 
 def _has_downstream(where: str = "") -> str:

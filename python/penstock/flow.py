@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from penstock.base import BaseStep, Self, _has_downstream
 from penstock.errors import GraphError
+from penstock.kinds import step_from_dict
 from penstock.plotting import Plotted
 from penstock.resolve import nearest
 from penstock.spec import Target, whole, without_empty
@@ -34,6 +35,7 @@ class FlowStep(Plotted, BaseStep):
     """
 
     kind = "flow"
+    holds_steps = True
     _written: ClassVar[frozenset[str]] = BaseStep._written | {"steps", "engine", "final_step"}
 
     def __init__(self, name: str = "", *, engine: str = "async", steps: Iterable[BaseStep] = ()) -> None:
@@ -294,8 +296,6 @@ class FlowStep(Plotted, BaseStep):
         super()._read(fields)
         self.engine = fields.get("engine") or "async"
         self.final_step = fields.get("final_step")
-        from penstock.graph import step_from_dict
-
         for name, step_fields in (fields.get("steps") or {}).items():
             self[name] = step_from_dict(name, step_fields)
         for name, step in self.steps.items():

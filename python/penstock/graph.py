@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, ClassVar, cast
 
-from penstock.base import BaseStep
 from penstock.errors import GraphError
 from penstock.flow import QUEUE_NAMES, FlowStep
-from penstock.resolve import nearest
+from penstock.kinds import step_from_dict
 from penstock.runner.shared import SharedModels
 from penstock.spec import whole, without_empty
-from penstock.steps import ErrorStep, HubTaskStep, MonitoringApplicationStep, QueueStep, RouterStep, TaskStep
+from penstock.steps import RouterStep
 
 __all__ = ["QUEUE_NAMES", "FlowStep", "RootFlowStep", "graph_from_dict", "step_from_dict"]
 
@@ -124,39 +122,6 @@ class RootFlowStep(FlowStep):
         super()._read(fields)
         self.track_models = bool(fields.get("track_models", False))
         self.shared.read(fields)
-
-
-_KINDS: dict[str, type[BaseStep]] = {
-    step_class.kind: step_class
-    for step_class in (
-        TaskStep,
-        RouterStep,
-        QueueStep,
-        FlowStep,
-        RootFlowStep,
-        ErrorStep,
-        HubTaskStep,
-        MonitoringApplicationStep,
-    )
-}
-_LAZY_KINDS = {"model_runner": ("penstock.runner", "ModelRunnerStep")}  # found by name: not every graph has one
-
-
-def step_from_dict(name: str, fields: dict[str, Any]) -> BaseStep:
-    """Read one step that `to_dict` wrote."""
-    kind = fields.get("kind") or "task"
-    if kind in _LAZY_KINDS:
-        module, class_name = _LAZY_KINDS[kind]
-        step_class: type[BaseStep] = getattr(importlib.import_module(module), class_name)
-    elif kind in _KINDS:
-        step_class = _KINDS[kind]
-    else:
-        known = [*_KINDS, *_LAZY_KINDS]
-        raise GraphError(f"step '{name}': there is no kind of step '{kind}'{nearest(str(kind), known)}")
-    step = step_class()
-    step.name = name
-    step._read(fields)
-    return step
 
 
 def graph_from_dict(fields: dict[str, Any]) -> RootFlowStep | RouterStep:
