@@ -105,12 +105,12 @@ std::optional<Chunks::Item> Chunks::take() {
   {
     const std::lock_guard lock(mutex_);
     if (!waiting_.empty()) {
-      taken = Item{std::move(waiting_.front()), std::nullopt};
+      taken.emplace().chunk = std::move(waiting_.front());
       waiting_.pop_front();
     } else if (failure_) {
-      taken = Item{std::nullopt, failure_};
+      taken.emplace().failure = failure_;
     } else if (ended_) {
-      taken = Item{};
+      taken.emplace();
     }
     resume = resumable();
   }

@@ -4,9 +4,8 @@ import asyncio
 import inspect
 import threading
 
-import pytest
-
 import penstock
+import pytest
 from penstock.errors import StepError, StreamingError
 
 
