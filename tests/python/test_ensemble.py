@@ -1,5 +1,6 @@
 """Ensembles, with the answers that users of MLRun know."""
 
+import json
 import threading
 
 import numpy as np
@@ -277,6 +278,19 @@ def test_bad_requests_are_400_in_an_ensemble():
             server.test("/v2/models/infer", body={"data_url": "https://example.org"})
 
 
+@pytest.mark.parametrize("inputs", [[1, 2], [[1], [2]], [{"a": [1]}, {"a": [2]}]])
+def test_what_a_model_does_to_its_inputs_is_its_own_affair(inputs):
+    class Empties(Times):
+        def predict(self, body):
+            first = body["inputs"][0]
+            given = json.dumps(body["inputs"])
+            (first["a"] if isinstance(first, dict) else first if isinstance(first, list) else body["inputs"]).clear()
+            return [given]
+
+    with ensemble(*((name, {"class_name": Empties}) for name in ("a", "b"))) as server:
+        assert server.test("/v2/models/infer", body={"inputs": inputs})["outputs"] == [json.dumps(inputs)]
+
+
 def test_predictions_that_are_lists_are_voted_on_too():
     class Pairs(Times):
         def predict(self, body):
@@ -332,4 +346,5 @@ def test_few_votes_are_decided_as_many_are(shares, data):
 
 def test_equals_go_to_the_smallest():
     assert votes.majorities([[3, 1, 2]], [0.1 + 0.2, 0.3, 0.4 - 0.1]) == [1]
+    assert votes.majorities([[3, 1, 2]] * 300, [0.1 + 0.2, 0.3, 0.4 - 0.1]) == [1] * 300
     assert votes.majorities([["b", "a"]] * 300, [0.5, 0.5]) == ["a"] * 300

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import penstock
 import process_routes
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from penstock.context import GraphContext
 from penstock.errors import GraphError, MLRunModelLimitExceededError, PenstockError, StepError, StepNotReady
+from penstock.parallel import copies
 from penstock.resolve import Resolver
 from penstock.route_process import RouteProcess
 from penstock.serving import Event, ParallelRun
@@ -359,3 +362,23 @@ if __name__ == "__main__":
     assert fn.to_mock_server().test(body={{"x": 1}})["double"] == 2
 """
     )
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["inputs", "id", "a"]), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_copies_are_alike_and_share_nothing_that_can_change(body):
+    def changeable(part):
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        found = {id(part)} if isinstance(part, (dict, list)) else set()
+        return found.union(*map(changeable, inner))
+
+    one, two = copies(body, 2)
+    assert one == two == body
+    assert not changeable(one) & changeable(two)
+    assert not changeable(one) & changeable(body)
