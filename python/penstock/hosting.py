@@ -180,8 +180,6 @@ class StoreyHost:
             error = HostClosed(f"the worker of step '{self.name}' ended before the event was done")
             cause = worker.exception() if not worker.cancelled() else None
             error.__cause__ = cause
-            step._q = None
-            step._worker_awaitable = None
             for held in self._unsettled():
                 self.fail(held, error)
             self._closeables = self._head.run()

@@ -60,9 +60,6 @@ class Token:
         self.settled = False
         self.failed = False
 
-    def __copy__(self) -> Token:
-        return self
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Token:
         return self
 

@@ -17,6 +17,7 @@ from penstock.hosting_events import chooses
 from penstock.resolve import is_async, nearest, signature_of, with_context
 
 PREFIX = "storey."
+_PREFIXES = (PREFIX, "penstock.storey_steps.")
 
 Lowered = tuple[str, Callable[..., Any], bool]
 
@@ -111,7 +112,7 @@ def is_storey_name(class_name: str) -> bool:
     >>> is_storey_name("storey.FlatMap"), is_storey_name("my.FlatMap")
     (True, False)
     """
-    return class_name.startswith(PREFIX)
+    return class_name.startswith(_PREFIXES)
 
 
 def is_storey_step(target: Any) -> bool:
@@ -163,7 +164,8 @@ def build(
     >>> build("storey.Filter", {"fn": bool}).kind
     'filter'
     """
-    short = _RENAMED.get(class_name.removeprefix(PREFIX), class_name.removeprefix(PREFIX))
+    last = class_name.rpartition(".")[2]  # storey itself writes "storey.flow.Map"
+    short = _RENAMED.get(last, last)
     if short in _INSTEAD:
         raise GraphError(f"{class_name} is no step of a graph: {_INSTEAD[short]}")
     offered = {

@@ -67,6 +67,23 @@ class Deaf(Flow):
             raise ValueError("afterwards")
 
 
+class Keeping(storey.Flow):
+    """Keeps its events for ever, and sends on twice with a pause between."""
+
+    def _init(self):
+        super()._init()
+        self.kept = []
+
+    async def _do(self, event):
+        if event is termination:
+            return await self._do_downstream(event)
+        self.kept.append(event)
+        for _ in range(2):
+            await self._do_downstream(event)
+            await asyncio.sleep(0.001)
+        return None
+
+
 class Renaming(Flow):
     async def _do(self, event):
         if event is not termination:
@@ -137,26 +154,27 @@ def hosted(*steps, bodies=(), outlets=()):
 def test_native_steps_have_storeys_names_and_arguments():
     import storey.steps
 
+    graph_says = {"full_event", "recovery_step", "termination_result_fn", "max_iterations"}
     places = (storey, storey.steps, storey.flow, storey.dataframe)
     for name in set(storey_steps.__all__) - {"Partitioned"}:
         theirs = next((getattr(place, name) for place in places if hasattr(place, name)), None)
         assert theirs is not None, name
         if name in ("EmitPeriod", "HttpResponse", "Flatten"):
             continue
-        arguments = set(inspect.signature(theirs).parameters) - {"args", "kwargs", "full_event"}
+        arguments = set(inspect.signature(theirs).parameters) - {"args", "kwargs", *graph_says}
         known = natives._arguments_of(getattr(storey_steps, name)) if name != "HttpRequest" else arguments
         assert arguments <= known, name
 
 
 @pytest.mark.parametrize("class_name", ["Double", "DoubleLater"])
 def test_a_subclass_of_storeys_map_class_runs_natively(class_name):
-    with mock((class_name, {})) as server:
-        assert [server.test(body=number) for number in (1, 0, 3)] == [2, None, 6]
+    with mock((class_name, {}), ("([event])", {})) as server:
+        assert [server.test(body=number) for number in (1, 0, 3)] == [[2], None, [6]]
         assert "penstock-storey" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_its_filter_means_one_event_whatever_others_do():
-    with mock(("DoubleLater", {})) as server:
+    with mock(("DoubleLater", {}), ("([event])", {})) as server:
         answers = {}
         threads = [
             threading.Thread(target=lambda number=number: answers.update({number: server.test(body=number % 2)}))
@@ -166,7 +184,7 @@ def test_its_filter_means_one_event_whatever_others_do():
             thread.start()
         for thread in threads:
             thread.join()
-    assert answers == {number: 2 if number % 2 else None for number in range(16)}
+    assert answers == {number: [2] if number % 2 else None for number in range(16)}
 
 
 def test_it_gets_the_event_if_it_asks_for_it():
@@ -244,6 +262,16 @@ def test_each_event_that_is_sent_on_stands_for_the_one_that_came():
     assert port.emitted == [([0], 1), ([0], 2), ([2], ["f", 1, 7])]
     assert port.dropped == [1]
     assert not port.held
+
+
+def test_a_step_that_keeps_its_events_holds_none_back():
+    host = natives.host(Keeping())
+    port = FakePort()
+    give(host, port, 0, Event(5))
+    host_loop.submit(_until(lambda: not port.held)).result(5)
+    assert port.emitted == [([0], 5), ([0], 5)]
+    host.finish(port)
+    host.close()
 
 
 def test_what_was_sent_before_a_failure_has_gone_on():

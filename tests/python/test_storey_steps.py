@@ -188,12 +188,12 @@ class Whole(storey.MapClass):
 
 
 def test_a_subclass_of_map_class_runs_its_do():
-    assert run([1, 2, 3], ("Odd", {"plus": 10})) == [11, None, 13]
+    assert run([1, 2, 3], ("Odd", {"plus": 10}), ("([event])", {})) == [[11], None, [13]]
 
 
 def test_an_async_subclass_filters_only_the_event_that_it_means():
     fn = penstock.new_function("f")
-    fn.set_topology("flow").to("OddLater", name="s").respond()
+    fn.set_topology("flow").to("OddLater", name="s").to("([event])", name="l").respond()
     with fn.to_mock_server(namespace=globals()) as server:
         answers = {}
         threads = [
@@ -204,7 +204,7 @@ def test_an_async_subclass_filters_only_the_event_that_it_means():
             thread.start()
         for thread in threads:
             thread.join()
-    assert answers == {number: number if number % 2 else None for number in range(16)}
+    assert answers == {number: [number] if number % 2 else None for number in range(16)}
 
 
 def test_a_subclass_knows_its_name_and_the_context():
