@@ -19,7 +19,7 @@ from penstock.partition import part_of
 from penstock.queues import queue_step
 from penstock.resolve import Resolver
 from penstock.routers import BaseModelRouter, ModelRouter, Route
-from penstock.routing import calls_of, check_number_of_routes, quicken, route_of, runs_apart
+from penstock.routing import calls_of, check_in_line, check_number_of_routes, quicken, route_of, runs_apart
 from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
@@ -321,6 +321,7 @@ class _Builder:
 
     def _in_line(self, step: RouterStep, name: str, router: Any, *, answers: bool) -> _Place:
         """Have a router call its routes itself, all in one step."""
+        check_in_line(step)
         concurrency = calls_of(router.do_event, getattr(router, "routes", {}))
         self._coroutines = self._coroutines or concurrency > 1
         index = self._add(

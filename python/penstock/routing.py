@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock.errors import MLRunModelLimitExceededError
+from penstock.errors import GraphError, MLRunModelLimitExceededError
 from penstock.handlers import _ASYNC_CALLS, Loaded
 from penstock.parallel import ParallelRun
 from penstock.resolve import Resolver, is_async
@@ -55,6 +55,20 @@ def quicken(router: ParallelRun, step: RouterStep, routes: Mapping[str, Route], 
         if handler is not None:
             route.bind(handler)
             loaded[key] = Loaded("map", handler, full_event=True, concurrency=made.concurrency, object=made.object)
+
+
+def check_in_line(step: RouterStep) -> None:
+    """Refuse options of routes that the engine does not run.
+
+    Raises
+    ------
+    GraphError
+        There are some.
+    """
+    for key, route in step.routes.items():
+        given = "batch" if route.options.max_batch_size > 1 else "timeout" if route.options.timeout else ""
+        if given:
+            raise GraphError(f"route '{key}': its router calls it itself, so it cannot have .{given}()")
 
 
 def calls_of(do_event: Callable[[Any], Any], routes: Mapping[str, Any]) -> int:

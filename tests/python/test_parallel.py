@@ -219,6 +219,14 @@ def test_what_it_cannot_be_is_refused(arguments, text):
         parallel({"a": one}, **arguments)
 
 
+@pytest.mark.parametrize("option", [lambda route: route.batch(4), lambda route: route.timeout(1)])
+def test_routes_in_line_cannot_have_what_the_engine_does(option):
+    fn = penstock.new_function("f")
+    option(fn.set_topology("router", "ParallelRun", executor_type="array").add_route("a", handler=one))
+    with pytest.raises(GraphError, match=r"route 'a': its router calls it itself, so it cannot have \.(batch|timeout)"):
+        fn.to_mock_server()
+
+
 def test_there_may_be_many_routes_but_not_more_than_5000():
     with pytest.raises(MLRunModelLimitExceededError, match="5000"):
         parallel({f"m{number}": one for number in range(5001)})
