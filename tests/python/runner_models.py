@@ -91,10 +91,10 @@ class MeetInFifo(Model):
 
 
 class Stuck(Model):
-    """Never returns; says by the file `body` that it has begun."""
+    """Never returns; says by a file that it has begun: the body, or its first item."""
 
     def predict(self, body):
-        with open(body, "w") as file:
+        with open(body if isinstance(body, str) else body[0], "w") as file:
             file.write("begun")
         threading.Event().wait()
 

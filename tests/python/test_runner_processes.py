@@ -163,6 +163,16 @@ def test_a_death_in_the_middle_leaves_no_memory_behind(pool):
     assert set(os.listdir("/dev/shm")) - before == set()
 
 
+def test_memory_has_no_name_while_a_model_computes_so_that_nothing_can_be_left_behind(pool, tmp_path):
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    before = set(os.listdir("/dev/shm"))
+    processes = pool(Stuck("m"))
+    processes.submit("m", [str(begun), np.zeros(100_000)], "/", "m")
+    assert begun.read_text() == "begun"
+    assert set(os.listdir("/dev/shm")) - before == set()
+
+
 def test_an_exception_that_cannot_travel_is_told_in_words(pool):
     with pytest.raises(RuntimeError, match="of its own kind") as caught:
         ask(pool(Unpicklable("m")), "raise")
@@ -287,6 +297,24 @@ def test_no_process_outlives_the_interpreter(tmp_path, busy, ending, code):
     assert pids
     assert all(ended(pid) for pid in pids)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_pool_without_a_graph_does_not_hold_the_interpreter_up(run_python, tmp_path, busy):
+    program = f"""
+import os
+from penstock.runner.processes import ProcessPool
+from runner_models import Stuck
+pool = ProcessPool({{"m": Stuck("m")}}, 1, "test")
+if {busy}:
+    os.mkfifo({str(tmp_path / "begun")!r})
+    pool.submit("m", {str(tmp_path / "begun")!r}, "/", "m")
+    with open({str(tmp_path / "begun")!r}) as file:
+        file.read()
+print(*pool.pids)
+"""
+    path = f"import sys; sys.path[:0] = {sys.path!r}"
+    assert ended(int(run_python(f"{path}\n{program}").stdout))
 
 
 def test_an_interrupt_from_the_terminal_is_left_to_the_parent(pool):
