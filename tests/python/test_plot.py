@@ -111,6 +111,28 @@ def test_steps_are_below_what_they_follow_or_right_of_it(graph):
         assert right[tail][2] < right[head][0]
 
 
+def tip_and_back(svg, tail, head):
+    """Return where an arrow's tip is, and where its other corners are."""
+    group = next(item for item in svg.iter(f"{SVG}g") if (item.get("data-from"), item.get("data-to")) == (tail, head))
+    corners = group.find(f"{SVG}polygon").get("points").split()
+    return [tuple(float(number) for number in corner.split(",")) for corner in corners]
+
+
+def test_arrows_point_at_the_step_that_follows():
+    fn = penstock.new_function("arrows")
+    graph = fn.set_topology("flow", allow_cyclic=True)
+    graph.to("(event)", name="a").to("(event)", name="b", input_path="x").cycle_to("a")
+    graph.add_step("*", name="tall", after="").add_route("m", class_name="Model")
+    svg = drawn(graph)
+    boxes = nodes(svg)
+    tip, *corners = tip_and_back(svg, "a", "b")
+    assert tip[1] == pytest.approx(boxes["b"][1], abs=0.11)
+    assert all(y < tip[1] for _, y in corners)
+    tip, *corners = tip_and_back(svg, "b", "a")
+    assert tip[1] == pytest.approx(boxes["a"][3], abs=0.11)
+    assert all(y > tip[1] for _, y in corners)
+
+
 def test_the_responder_has_a_double_border_and_the_catcher_a_class_of_its_own(graph):
     svg = drawn(graph)
     kinds = [item.get("class") for item in group_of(svg, "final")]
@@ -256,12 +278,16 @@ def test_whatever_the_graph_boxes_do_not_overlap_and_edges_keep_clear_of_them(da
         if tail == head:
             assert path == []
             continue
-        for box, (x, _) in ((boxes[tail], path[0]), (boxes[head], path[-1])):
+        for box, (x, y) in ((boxes[tail], path[0]), (boxes[head], path[-1])):
             assert box[0] < x < box[2]
-        assert {path[0][1], path[-1][1]} <= {edge for box in (boxes[tail], boxes[head]) for edge in (box[1], box[3])}
-        for (x, one), (_, other) in zip(path[1:-1:2], path[2:-1:2], strict=True):
-            lane = (x - 0.5, min(one, other), x + 0.5, max(one, other))
+            assert y in {box[1], box[3]}
+        for (x, one), (other_x, other) in zip(path[0::2], path[1::2], strict=True):  # lines, beside boxes
+            assert x == other_x
+            lane = (x - 0.5, min(one, other) + 0.01, x + 0.5, max(one, other) - 0.01)
             assert not any(overlap(lane, box) for box in boxes.values())
+        for (_, one), (_, other) in zip(path[1:-1:2], path[2:-1:2], strict=True):  # curves, between the layers
+            across = (-1, min(one, other) + 0.01, layout.width + 1, max(one, other) - 0.01)
+            assert not any(overlap(across, box) for box in boxes.values())
 
 
 def test_the_file_is_written_and_its_suffix_says_the_format(graph, tmp_path):

@@ -27,6 +27,8 @@ class Spot:
     height: float
     layer: int
     is_bend: bool = False
+    top: float = 0.0  # of the layer
+    bottom: float = 0.0
     up: list[int] = dataclasses.field(default_factory=list)
     down: list[int] = dataclasses.field(default_factory=list)
     x: float = 0.0
@@ -37,7 +39,8 @@ class Spot:
 class Layout:
     """Centres of the boxes, and for each edge its points.
 
-    From the first point on, edges are a curve to the second, a line to the third, a curve to the fourth, and so on.
+    From the first point on, edges are a line to the second, a curve to the third, a line to the fourth, and so on:
+    beside boxes they are straight, and curves lie between the layers.
     """
 
     width: float
@@ -191,8 +194,7 @@ def _place(spots: list[Spot], rows: list[list[int]]) -> None:
         height = max(spots[number].height for number in row)
         for number in row:
             spots[number].y = top + height / 2
-            if spots[number].is_bend:
-                spots[number].height = height
+            spots[number].top, spots[number].bottom = top, top + height
         top += height + BETWEEN_LAYERS
         _settle(spots, row, [0.0] * len(row))
     for sweep in range(2 * _SWEEPS):
@@ -256,11 +258,11 @@ def _paths(spots: list[Spot], chains: list[list[int]]) -> list[list[Point]]:
         points: list[Point] = []
         if chain:
             first, last = spots[chain[0]], spots[chain[-1]]
-            points.append((starts[edge], first.y + first.height / 2))
+            points += [(starts[edge], first.y + first.height / 2), (starts[edge], first.bottom)]
             for number in chain[1:-1]:
                 bend = spots[number]
-                points += [(bend.x, bend.y - bend.height / 2), (bend.x, bend.y + bend.height / 2)]
-            points.append((ends[edge], last.y - last.height / 2))
+                points += [(bend.x, bend.top), (bend.x, bend.bottom)]
+            points += [(ends[edge], last.top), (ends[edge], last.y - last.height / 2)]
         paths.append(points)
     return paths
 

@@ -217,8 +217,8 @@ def _edge(edge: Edge, points: list[Point], left_to_right: bool, prefix: str) -> 
         line = f"M{_n(x)} {_n(low)}C{_n(x + 16)} {_n(low + 6)} {_n(x + 16)} {_n(high - 6)} {_n(x + 6)} {_n(high)}"
         tip, direction = (x, high), (-1.0, 0.0)
     else:
-        tip, before = points[-1], points[-2]
-        forth = 1 if (tip[0] > before[0] if left_to_right else tip[1] > before[1]) else -1
+        tip, start = points[-1], points[0]
+        forth = 1 if (tip[0] > start[0] if left_to_right else tip[1] > start[1]) else -1
         direction = (float(forth), 0.0) if left_to_right else (0.0, float(forth))
         line = _curve([*points[:-1], (tip[0] - 6 * direction[0], tip[1] - 6 * direction[1])], left_to_right)
     (x, y), (right, down) = tip, direction
@@ -237,7 +237,7 @@ def _curve(points: list[Point], left_to_right: bool) -> str:
     line = [f"M{_n(points[0][0])} {_n(points[0][1])}"]
     for number in range(1, len(points)):
         (x0, y0), (x1, y1) = points[number - 1], points[number]
-        if number % 2 == 0:
+        if number % 2 == 1:
             line.append(f"L{_n(x1)} {_n(y1)}")
         elif left_to_right:
             middle = _n((x0 + x1) / 2)
