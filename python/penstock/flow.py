@@ -267,7 +267,6 @@ class FlowStep(Plotted, BaseStep):
             if key in self.steps:
                 del self.steps[key]
         for step in self.steps.values():
-            step.after = [item for item in step.after if item not in gone]
             step.cycle_from = [item for item in step.cycle_from if item not in gone]
 
     def check_one_responder(self) -> None:

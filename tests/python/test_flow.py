@@ -41,6 +41,16 @@ def test_set_flow_of_a_graph_with_steps_needs_force(flow):
     assert list(flow) == ["dumps"]
 
 
+def test_a_loop_from_a_step_that_is_taken_away_goes_with_it():
+    flow = penstock.new_function("f").set_topology("flow", allow_cyclic=True)
+    flow.to("Echo", "a").to("Echo", "b").to("Echo", "c", cycle_to=["a", "b"])
+    flow["b"].set_flow(["json.dumps"], force=True)
+    assert (flow["a"].cycle_from, flow["b"].cycle_from) == ([], [])
+    flow["dumps"].cycle_to("a")
+    del flow["dumps"]
+    assert flow["a"].cycle_from == []
+
+
 def test_set_flow_of_a_step_replaces_what_followed_it(flow):
     flow.to("Echo", "a").to("Echo", "b").to("Echo", "c")
     flow.to("Echo", "side").to("Echo", "d").after_step("c")

@@ -18,6 +18,7 @@ from penstock.errors import (
 )
 from penstock.function import ServingFunction
 from penstock.steps import RouterStep
+from served import Served
 
 FROM_MLRUN = {
     "kind": "serving",
@@ -373,6 +374,20 @@ def test_invoke_calls_the_function_where_it_runs(fn, web):
     assert post[2]["Content-Type"] == "application/json"
     assert get[:2] == ("GET", "/text")
     assert (put[0], put[3]) == ("PUT", b"raw")
+
+
+def test_a_function_that_was_written_down_is_served_and_invoked(tmp_path):
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to("(1 / event)", name="a").respond()
+    fn.export(f"{tmp_path}/")
+    served = Served(tmp_path / "function.yaml")
+    try:
+        fn.status.address = f"127.0.0.1:{served.port}"
+        assert fn.invoke("/", 4) == 0.25
+        with pytest.raises(RuntimeError, match="bad function response 500: .*division by zero"):
+            fn.invoke("/", 0)
+    finally:
+        served.end()
 
 
 def test_an_error_of_the_function_is_raised_with_its_text(fn, web):
