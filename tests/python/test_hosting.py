@@ -403,7 +403,12 @@ def test_aggregations_run_in_storey():
 
 
 def test_a_table_keeps_no_event_back():
-    host = natives.host(storey.AggregateByKey(**aggregate(emit_policy=storey.EmitAfterMaxEvent(3))))
+    class Flushing(storey.AggregateByKey):
+        async def _do(self, event):
+            self._table._init_flush_task()  # from then on, the table keeps its events
+            return await super()._do(event)
+
+    host = natives.host(Flushing(**aggregate(emit_policy=storey.EmitAfterMaxEvent(3))))
     port = FakePort()
     for token in range(3):
         give(host, port, token, Event({"user": "a", "n": 1}))
