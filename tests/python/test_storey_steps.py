@@ -520,6 +520,13 @@ def test_columns_are_those_of_the_first_dict(tmp_path):
     assert [(token, type(error)) for token, error in port.failed] == [(3, TypeError)]
 
 
+def test_columns_may_be_given_and_found(tmp_path):
+    path = tmp_path / "out.csv"
+    step = storey.CSVTarget(str(path), columns=["z=a"], infer_columns_from_data=True, header=True)
+    step.finish(feed(step, [{"a": 1, "c": 2, "b": 3}]))
+    assert path.read_text() == "a,b,c,z\n1,3,2,1\n"
+
+
 def test_a_write_that_fails_fails_what_it_would_have_written(tmp_path):
     (tmp_path / "out.csv").mkdir()
     step = storey.CSVTarget(str(tmp_path / "out.csv"), max_events=1)

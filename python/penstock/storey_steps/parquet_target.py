@@ -90,7 +90,10 @@ class ParquetTarget(Target):
         """Make a row of an event."""
         body = event.body
         if isinstance(body, dict):
-            return self._table.row(event, [name for name, _ in self._partitions])
+            row = self._table.row(event, [name for name, _ in self._partitions])
+            if self._time_field in row:
+                row[self._time_field] = self._time_of(event)
+            return row
         if not isinstance(body, (list, tuple)):
             raise TypeError(f"ParquetTarget writes dicts and lists, not {type(body).__name__}")
         if not self._table.columns:
