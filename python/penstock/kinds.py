@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from penstock.base import BaseStep
 
 KINDS: dict[str, type[BaseStep]] = {}  # each class of steps that has a kind of its own adds itself
-_LAZY = {"model_runner": "penstock.runner"}  # whose import adds it: not every graph has one
+_LAZY = {"model_runner": "penstock.runner.step"}  # whose import adds it: not every graph has one
 
 
 def step_from_dict(name: str, fields: dict[str, Any]) -> BaseStep:
@@ -25,7 +25,7 @@ def step_from_dict(name: str, fields: dict[str, Any]) -> BaseStep:
     """
     kind = fields.get("kind") or "task"
     if kind in _LAZY and kind not in KINDS:
-        importlib.import_module(_LAZY[kind]).ModelRunnerStep  # noqa: B018  # its module loads when it is asked for
+        importlib.import_module(_LAZY[kind])
     if kind not in KINDS:
         raise GraphError(f"step '{name}': there is no kind of step '{kind}'{nearest(str(kind), KINDS)}")
     step = KINDS[kind]()
