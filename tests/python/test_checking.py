@@ -37,7 +37,7 @@ graph.add_step("Echo", "c", after="models", handler="du").to(">>", "q", path="ka
 graph.add_step("storey.Fliter", "f", after="c", _fn="(event)")
 graph.add_step("json.dumps", "behind", after="q", function="enrch")
 graph.add_step(handler="lodas", name="text", after="c")
-graph["c"].after.append("modles")
+graph["c"].after.append("modelz")
 fn.add_child_function("enrich")
 fn.with_secrets("env", "NO_SUCH_VARIABLE_HERE").with_secrets("file", "/nowhere/secrets")
 fn.spec.error_stream = "filee://x"
@@ -48,7 +48,7 @@ fn.spec.load_mode = "later"
 LINES = [
     "load_mode is 'sync' or 'async', not 'later'",
     "the error handler of step 'a' is to be 'catchr', there is no step of that name",
-    "step 'c': cant set after, there is no step named modles; did you mean 'models'?",
+    "step 'c': cant set after, there is no step named modelz; did you mean 'models'?",
     "router 'empty' has no routes: add some with add_model or add_route before it is started",
     "step 'a': there is no class 'Ecko'; did you mean 'Echo'?",
     "step 'b': Echo takes no argument 'limt'; did you mean 'limit'?",
@@ -141,8 +141,8 @@ def test_a_written_function_is_checked_too(check, tmp_path):
         1,
         ["step 'text': there is no class 'json.dumpz': 'json' has no 'dumpz'; did you mean 'dump' or 'dumps'?"],
     )
-    result = CliRunner().invoke(main, ["check", str(tmp_path / "function.yaml") + ":writen"])
-    assert (result.exit_code, "has no serving function 'writen', it has written; did you mean" in result.output) == (
+    result = CliRunner().invoke(main, ["check", str(tmp_path / "function.yaml") + ":writtn"])
+    assert (result.exit_code, "has no serving function 'writtn', it has written; did you mean" in result.output) == (
         1,
         True,
     )

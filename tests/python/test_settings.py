@@ -179,7 +179,7 @@ def test_the_values_of_secrets_get_into_no_text(fn, caplog, capsys):
 @pytest.mark.parametrize(
     ("kind", "source", "text"),
     [
-        ("inlin", {}, "secrets come from inline, env, file, not from 'inlin'; did you mean 'inline'"),
+        ("inlne", {}, "secrets come from inline, env, file, not from 'inlne'; did you mean 'inline'"),
         ("vault", {}, "secrets come from inline, env, file, not from 'vault'"),
         ("inline", "A=1", "inline secrets are a dict of names and values, not a str"),
     ],
