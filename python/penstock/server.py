@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.asking import decoded, failed, is_empty, text_of_body
 from penstock.compile import Compiled, compile_graph
 from penstock.context import GraphContext
-from penstock.documents import to_json, to_yaml, unpack
+from penstock.documents import unpack
 from penstock.error_stream import ErrorStream
 from penstock.errors import PenstockError, StepError
 from penstock.event import Response, is_json
@@ -18,7 +19,7 @@ from penstock.function_spec import Metadata
 from penstock.graph import RootFlowStep, graph_from_dict
 from penstock.resolve import Resolver
 from penstock.secret_store import SecretStore
-from penstock.server_text import refuse_foreign, server_arguments, server_to_dict
+from penstock.server_text import WrittenServer, refuse_foreign, server_arguments
 from penstock.steps import RouterStep
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _EVENT_FIELDS = ("content_type", "headers", "id", "trigger", "offset", "time")
 _DRAIN_SECONDS = 3600.0  # for wait_for_completion: longer than any graph that still moves
 
 
-class GraphServer:
+class GraphServer(WrittenServer):
     """A graph that runs: `test` sends it an event, `wait_for_completion` lets it finish.
 
     Use it in a `with` statement, or call `wait_for_completion` at the end.
@@ -239,7 +240,7 @@ class GraphServer:
             method = method or ("GET" if is_empty(body) else "POST")
             event = engine.event(body, path=path, method=method)
             # Set one by one, as most calls set none: that is cheaper than ten arguments.
-            given = (content_type, headers, event_id, trigger, offset, time)
+            given = (content_type, headers, event_id or self._new_id(), trigger, offset, time)
             if any(value is not None for value in given):
                 for name, value in zip(_EVENT_FIELDS, given, strict=True):
                     if value is not None:
@@ -255,6 +256,10 @@ class GraphServer:
             return answer
         content_type = "application/json" if isinstance(answer, (dict, list)) else "text/plain"
         return Response(body=answer, content_type=content_type)
+
+    def _new_id(self) -> str | None:
+        """Make an id if a record may ask for it; else the event makes one when a step does."""
+        return None if self._errors is None else uuid.uuid4().hex
 
     def run(self, event: Event, *, timeout: float | None = None) -> Any:
         """Send an event through the graph; return the answer's body, or the event's id without a responder."""
@@ -331,18 +336,6 @@ class GraphServer:
         """Write a failure that no error handler took to the error stream; the engine has logged it."""
         if self._errors is not None:
             self._errors.push(source=step, message=text, event_id=event_id, body=body, cause=cause)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write down what a deployed function is started with, in MLRun's field names."""
-        return server_to_dict(self)
-
-    def to_json(self) -> str:
-        """Write it down as JSON."""
-        return to_json(self.to_dict())
-
-    def to_yaml(self) -> str:
-        """Write it down as YAML."""
-        return to_yaml(self.to_dict())
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any] | str, **options: Any) -> GraphServer:

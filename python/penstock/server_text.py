@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from penstock.documents import to_json, to_yaml
 from penstock.errors import GraphError
 from penstock.function_spec import LOAD_MODES
 from penstock.graph import graph_from_dict
@@ -15,6 +16,22 @@ from penstock.walks import every_step
 
 if TYPE_CHECKING:
     from penstock.server import GraphServer
+
+
+class WrittenServer:
+    """The part of a server that writes it down."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write down what a deployed function is started with, in MLRun's field names."""
+        return server_to_dict(cast("GraphServer", self))
+
+    def to_json(self) -> str:
+        """Write it down as JSON."""
+        return to_json(self.to_dict())
+
+    def to_yaml(self) -> str:
+        """Write it down as YAML."""
+        return to_yaml(self.to_dict())
 
 
 def server_to_dict(server: GraphServer) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def test_a_failure_is_a_record_of_mlrun_also_in_the_mock(fn):
     with fn.to_mock_server() as server:
         assert server.test(body={"y": 1}, event_id="e1", silent=True).status_code == 500
         assert server.test(body={"x": 1}) == 1
-        (record,) = server._error_stream_object.event_list
+        server.test(body={}, silent=True)
+        record, other = server._error_stream_object.event_list
+    assert len(other["event"]["id"]) == 32
     assert set(record) == {"function_uri", "worker", "host", "source", "event", "message", "args"}
     assert (record["function_uri"], record["source"]) == ("p/f", "look")
     assert record["event"] == {"id": "e1", "body": {"y": 1}}
