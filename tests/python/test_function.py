@@ -390,6 +390,26 @@ def test_a_function_that_was_written_down_is_served_and_invoked(tmp_path):
         served.end()
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "answer"),
+    [
+        ((), {"SERVING_CURRENT_FUNCTION": "enrich"}, 10),
+        (("--function", "enrich"), {"SERVING_CURRENT_FUNCTION": "other"}, 10),
+        ((), {"SERVING_CURRENT_FUNCTION": ""}, 12),
+    ],
+)
+def test_a_child_function_is_served_alone(tmp_path, options, environment, answer):
+    fn = penstock.new_function("f")
+    flow = fn.set_topology("flow")
+    flow.to("(event + 1)", name="a").to(">>", "q", path="").to("(2 * event - 1)", "b", function="enrich").respond()
+    fn.export(f"{tmp_path}/")
+    served = Served(tmp_path / "function.yaml", *options, **environment)
+    try:
+        assert served.post(5.5) == (200, answer)
+    finally:
+        served.end()
+
+
 def test_an_error_of_the_function_is_raised_with_its_text(fn, web):
     fn.spec.command = f"http://{web[0]}"
     with pytest.raises(RuntimeError, match="bad function response 404: no such thing"):
