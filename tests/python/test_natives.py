@@ -46,7 +46,7 @@ def test_each_step_has_its_kind_in_the_core(class_name, arguments, kind):
             {"fn": abs, "long_runing": True},
             "takes no argument 'long_runing'; did you mean 'long_running'",
         ),
-        ("storey.Rename", {"mappin": {}}, "storey.Rename takes no argument 'mappin'; did you mean 'mapping'?"),
+        ("storey.Rename", {"map": {}}, "storey.Rename takes no argument 'map'; did you mean 'mapping'?"),
         ("storey.Rename", {"mapping": 3}, "mapping is a dict from the old name to the new one, not int"),
         ("storey.Partition", {"predicate": 3}, "Partition needs a function for predicate, got 3"),
         ("storey.KafkaTarget", {}, 'write a queue: .to(">>", "out", path="kafka://'),
