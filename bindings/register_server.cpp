@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <grpc/front.hpp>
 #include <http/front.hpp>
 #include <http/server.hpp>
 
@@ -42,15 +43,17 @@ class PythonHost final : public http::Host {
   }
 };
 
-/// The HTTP server in front of a core.
+/// The server in front of a core: HTTP, and gRPC if it has a port.
 class PyServer {
  public:
   PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds,
-           double deadline)
+           double deadline, std::optional<std::uint16_t> grpc_port)
       : front_(core.executor(), host_,
                {core.plan().model_prefix, core.plan().frontend, responds,
                 std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000))}),
-        service_(core.service()), server_(http::Options{host, port, io_threads, {}}, front_) {
+        calls_(core.executor(), host_, call_options(core, responds, deadline)), service_(core.service()),
+        server_({.host = host, .port = port, .grpc_port = grpc_port, .io_threads = io_threads, .limits = {}}, front_,
+                &calls_) {
     front_.wake = [this](std::size_t loop) { server_.wake(loop); };
     try {
       server_.listen();
@@ -63,13 +66,20 @@ class PyServer {
   ~PyServer() { stop(); }
 
   std::uint16_t port() const { return server_.port(); }
+  std::optional<std::uint16_t> grpc_port() const {
+    return server_.grpc_port() == 0 ? std::nullopt : std::optional(server_.grpc_port());
+  }
   void start() {
     const WithoutGil released;
     server_.start();
   }
-  void set_ready(bool ready) { front_.set_ready(ready); }
+  void set_ready(bool ready) {
+    const WithoutGil released;
+    front_.set_ready(ready);
+    calls_.set_ready(ready);
+  }
   bool drain(double seconds) {
-    front_.set_ready(false);
+    set_ready(false);
     const WithoutGil released;
     return server_.drain(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
   }
@@ -80,8 +90,17 @@ class PyServer {
   }
 
  private:
+  static grpc::Front::Options call_options(const Core& core, bool responds, double deadline) {
+    grpc::Front::Options options;
+    options.frontend = core.plan().frontend;
+    options.responds = responds;
+    options.deadline = std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000));
+    return options;
+  }
+
   PythonHost host_;
   http::Front front_;
+  grpc::Front calls_;
   std::shared_ptr<http::Service> service_;
   http::Server server_;
 };
@@ -89,11 +108,15 @@ class PyServer {
 }  // namespace
 
 void register_server(py::module_& m) {
-  py::class_<PyServer>(m, "Server", "The HTTP server of a core. Raises OSError if it cannot listen.")
-      .def(py::init<const Core&, const std::string&, std::uint16_t, std::size_t, bool, double>(), py::arg("core"),
-           py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2, py::arg("responds") = true,
-           py::arg("deadline") = 30.0, py::keep_alive<1, 2>())
+  py::class_<PyServer>(m, "Server",
+                       "The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.")
+      .def(py::init<const Core&, const std::string&, std::uint16_t, std::size_t, bool, double,
+                    std::optional<std::uint16_t>>(),
+           py::arg("core"), py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2,
+           py::arg("responds") = true, py::arg("deadline") = 30.0, py::arg("grpc_port") = py::none(),
+           py::keep_alive<1, 2>())
       .def_property_readonly("port", &PyServer::port)
+      .def_property_readonly("grpc_port", &PyServer::grpc_port)
       .def("start", &PyServer::start)
       .def("set_ready", &PyServer::set_ready, py::arg("ready"))
       .def("drain", &PyServer::drain, py::arg("timeout"),
