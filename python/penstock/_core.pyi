@@ -180,9 +180,9 @@ class Core:
         """
 class Server:
     """
-    The HTTP server of a core. Raises OSError if it cannot listen.
+    The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.
     """
-    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0) -> None:
+    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0, grpc_port: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
         ...
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """
@@ -193,6 +193,9 @@ class Server:
     def start(self) -> None:
         ...
     def stop(self) -> None:
+        ...
+    @property
+    def grpc_port(self) -> int | None:
         ...
     @property
     def port(self) -> int:

@@ -29,13 +29,13 @@ def main() -> None:
     """Read the command line."""
 
 
-@main.command(help=f"Serve a function over HTTP until SIGTERM or SIGINT.\n\n{_EXAMPLES}")
+@main.command(help=f"Serve a function over HTTP and gRPC until SIGTERM or SIGINT.\n\n{_EXAMPLES}")
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
-@click.option("--grpc-port", default=None, type=click.IntRange(0, 65535), help="Not offered by this version.")
+@click.option("--grpc-port", default=None, type=click.IntRange(0, 65535), help="Port for gRPC; without, there is none.")
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; this version runs one."
 )

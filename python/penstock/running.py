@@ -149,14 +149,14 @@ class RunningFunction(FunctionSettings):
         namespace: Any = None,
         current_function: str | None = None,
     ) -> None:
-        """Serve the graph over HTTP until the process is told to stop.
+        """Serve the graph over HTTP and gRPC until the process is told to stop.
 
         Parameters
         ----------
         host, port
             Where to listen; port 0 takes a free one.
         grpc_port : int, optional
-            Not offered by this version: anything but None is refused.
+            Where gRPC is served, too; 0 takes a free port. Without it there is no gRPC.
         workers : int
             Processes; this version runs one, and refuses more.
         namespace : module, dict, or a list of them, optional
@@ -171,19 +171,18 @@ class RunningFunction(FunctionSettings):
         PortInUse
             Another process listens there.
         MLRunNotImplementedServerError
-            gRPC, or more than one process, was asked for.
+            More than one process was asked for.
         """
-        if grpc_port is not None:
-            raise MLRunNotImplementedServerError("this version of penstock serves HTTP only; leave grpc_port out")
         if workers != 1:
             raise MLRunNotImplementedServerError(f"this version of penstock serves with one process, not {workers}")
-        check_port(host, port)
+        for number in (port, grpc_port or 0):
+            check_port(host, number)
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
         server = self._server(is_mock=False, current_function=current_function)
         server.init_states(None, [namespace, *self._sources(current_function, None), _globals(sys._getframe(1))])
         from penstock.serve import serve
 
-        serve(server, host=host, port=port)
+        serve(server, host=host, port=port, grpc_port=grpc_port)
 
     def _sources(self, current_function: str | None, workdir: str | None) -> list[Any]:
         """Return where names are: in the function's source, its child functions', and where it was made."""

@@ -1,4 +1,4 @@
-"""A graph behind HTTP, until the process is told to stop."""
+"""A graph behind HTTP and gRPC, until the process is told to stop."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class HttpServer:
         0 takes a free one; see the attribute `port`.
     deadline : float
         Seconds that a request may take, unless it says otherwise.
+    grpc_port : int, optional
+        Where gRPC is served, too; 0 takes a free one; see the attribute `grpc_port`.
 
     Raises
     ------
@@ -51,7 +53,13 @@ class HttpServer:
     """
 
     def __init__(
-        self, server: GraphServer, *, host: str = "127.0.0.1", port: int = 8080, deadline: float = 30.0
+        self,
+        server: GraphServer,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        deadline: float = 30.0,
+        grpc_port: int | None = None,
     ) -> None:
         self._graph = server
         compiled = server.compiled
@@ -59,12 +67,19 @@ class HttpServer:
         engine = server.engine
         try:
             self._http = Server(
-                engine.core, host=host, port=port, io_threads=_IO_THREADS, responds=compiled.responds, deadline=deadline
+                engine.core,
+                host=host,
+                port=port,
+                io_threads=_IO_THREADS,
+                responds=compiled.responds,
+                deadline=deadline,
+                grpc_port=grpc_port,
             )
         except OSError as error:
             raise PortInUse(str(error)) from error
         self.host = host
         self.port = self._http.port
+        self.grpc_port = self._http.grpc_port
         self._closing = False
         watch(compiled.models.values(), self._set_ready)
         engine.start()
@@ -97,7 +112,7 @@ class HttpServer:
             self._http.set_ready(ready)
 
 
-def serve(server: GraphServer, *, host: str, port: int) -> None:
+def serve(server: GraphServer, *, host: str, port: int, grpc_port: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process within a second.
 
     Raises
@@ -114,8 +129,9 @@ def serve(server: GraphServer, *, host: str, port: int) -> None:
     # The C-level handler writes the number, so that no signal is missed between a look and a wait.
     before_fd = signal.set_wakeup_fd(waker.fileno())
     try:
-        http = HttpServer(server, host=host, port=port)
-        _say(f"penstock: '{server.name}' answers on {http.url} (Ctrl-C or SIGTERM to stop)")
+        http = HttpServer(server, host=host, port=port, grpc_port=grpc_port)
+        beside = "" if http.grpc_port is None else f", gRPC on port {http.grpc_port}"
+        _say(f"penstock: '{server.name}' answers on {http.url}{beside} (Ctrl-C or SIGTERM to stop)")
         _wait(wake, signals)
         _say("penstock: draining")
         settled = _drained(http, wake, waker, signals)
