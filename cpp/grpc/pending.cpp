@@ -35,6 +35,10 @@ Pieces Pending::message_of(Answer&& answer, const std::optional<http::Response>&
     throw StatusError(code_of(failure.status),
                       ours ? "step '" + failure.step + "': " + failure.text() : failure.text());
   }
+  if (answer.chunks) {
+    answer.chunks->cancel();
+    throw StatusError(Code::kUnimplemented, "the graph answers in chunks, which are only sent over HTTP");
+  }
   if (rendered) {
     if (!accepts(rendered->status)) throw StatusError(code_of(rendered->status), error_text(rendered->body.bytes()));
     return encode(nullptr, rendered->body.bytes());

@@ -13,9 +13,11 @@ from penstock.ensemble import VotingEnsemble
 from penstock.event import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from penstock.models import V2ModelServer
 
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, Any]
 
 
 class Frontend:
@@ -51,7 +53,7 @@ class Frontend:
         parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
         if parts[0] != "v2":
             return None
-        if parts[1:2] == ["models"] and len(parts) > 2:
+        if parts[1:2] == ["models"] and len(parts) > 2 and parts[2:] != ["stats"]:
             return self._of_model(parts[2], parts[3:])
         match parts[1:]:
             case []:
@@ -60,6 +62,14 @@ class Frontend:
                 return 200, {"name": self._name, "version": "v2", "extensions": []}
             case ["models"]:
                 return 200, {"models": self._names}
+        return self._of_all(parts[1:])
+
+    def _of_all(self, path: list[str]) -> Answer | None:
+        match path:
+            case ["models", "stats"]:
+                return 200, self._statistics(self._models)
+            case ["repository", "index"]:
+                return 200, [self._listed(name) for name in self._names]
         return None
 
     def _of_model(self, model: str, rest: list[str]) -> Answer | None:
@@ -67,6 +77,8 @@ class Frontend:
             model, rest = f"{model}:{rest[1]}", rest[2:]
         if not rest:
             return self._metadata(model)
+        if rest == ["stats"]:
+            return (200, self._statistics([model])) if model in self._models else self._unknown(model)
         return self._model_ready(model) if rest == ["ready"] else None
 
     def _metadata(self, name: str) -> Answer:
@@ -97,5 +109,42 @@ class Frontend:
             return self._unknown(name)
         return (200 if ready else 503), {"name": name.partition(":")[0], "ready": ready}
 
+    def _listed(self, name: str) -> dict[str, str]:
+        """Describe a model as the repository's index does."""
+        base, _, version = name.partition(":")
+        ready = self._model_ready(name)[0] == 200
+        return {"name": base, "version": version, "state": "READY" if ready else "UNAVAILABLE", "reason": ""}
+
+    def _statistics(self, names: Iterable[str]) -> dict[str, Any]:
+        """Tell what models have done; the times are estimates from the calls that are measured."""
+        context = next((model.context for model in self._models.values()), None)
+        server = getattr(context, "server", None)
+        steps = {} if server is None else server.engine.stats()
+        return {"model_stats": [self._statistics_of(name, _step_of(name, steps)) for name in names]}
+
+    @staticmethod
+    def _statistics_of(name: str, step: dict[str, Any]) -> dict[str, Any]:
+        events, failed, batches = (step.get(key, 0) for key in ("events", "failed", "batches"))
+        executions = batches or events
+        nanoseconds = int(step.get("seconds", 0.0) * executions * 1e9)
+        base, _, version = name.partition(":")
+        return {
+            "name": base,
+            "version": version,
+            "inference_count": events - failed,
+            "execution_count": executions,
+            "inference_stats": {
+                "success": {"count": events - failed, "ns": nanoseconds},
+                "fail": {"count": failed, "ns": 0},
+                "compute_infer": {"count": executions, "ns": nanoseconds},
+            },
+        }
+
     def _unknown(self, name: str) -> Answer:
         return 404, {"error": f"model {name} doesnt exist, available models: {' | '.join(self._names)}"}
+
+
+def _step_of(model: str, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a model's step has done; the step of a router in a flow has the router's name in front."""
+    found = (done for name, done in steps.items() if name == model or name.endswith(f"/{model}"))
+    return next(found, {})

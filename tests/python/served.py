@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 
-ADDRESS = re.compile(r"penstock: '(?P<name>[^']+)' answers on http://(?P<host>[^:]+):(?P<port>\d+)")
+ADDRESS = re.compile(
+    r"penstock: '(?P<name>[^']+)' answers on http://(?P<host>[^:]+):(?P<port>\d+)(, gRPC on port (?P<grpc>\d+))?"
+)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -27,6 +29,7 @@ class Served:
         if found is None:
             raise AssertionError(first + self.process.communicate(timeout=10)[1])
         self.name, self.port = found["name"], int(found["port"])
+        self.grpc_port = int(found["grpc"] or 0)
         self.url = f"http://127.0.0.1:{self.port}"
 
     def connect(self):

@@ -16,6 +16,16 @@ def model(name, *, ready=True):
     return made
 
 
+class Picky(V2ModelServer):
+    def load(self):
+        pass
+
+    def predict(self, body):
+        if body["inputs"][0] < 0:
+            raise ValueError("no")
+        return body["inputs"]
+
+
 @pytest.fixture
 def frontend():
     models = {name: model(name) for name in ("m1", "m3:v1", "m3:v2")} | {"m4": model("m4", ready=False)}
@@ -72,7 +82,7 @@ def test_an_unknown_model_is_404_with_the_known_ones(frontend, path):
 
 def test_other_paths_are_not_answered(frontend):
     assert frontend.get("/metrics") is None
-    assert frontend.get("/v2/models/m1/stats") is None
+    assert frontend.get("/v2/models/m1/other") is None
 
 
 def test_an_event_is_answered_with_the_status(frontend):
@@ -80,3 +90,37 @@ def test_an_event_is_answered_with_the_status(frontend):
     assert frontend.choose(known) == frontend.choose(unknown) == 0
     assert known.body == {"name": "m1", "ready": True}
     assert unknown.body.status_code == 404
+
+
+def test_the_repository_lists_versions_apart(frontend):
+    status, listed = frontend.get("/v2/repository/index")
+    assert status == 200
+    assert {(model["name"], model["version"], model["state"]) for model in listed} == {
+        ("m1", "", "READY"),
+        ("m3", "v1", "READY"),
+        ("m3", "v2", "READY"),
+        ("m4", "", "UNAVAILABLE"),
+        ("vote", "", "UNAVAILABLE"),
+    }
+
+
+def test_statistics_count_calls_and_failures():
+    function = penstock.new_function("shop")
+    function.add_model("m1", class_name=Picky, model_path="")
+    function.add_model("m2", class_name=Picky, model_path="")
+    with function.to_mock_server() as server:
+        for row in (1, 2, -1):
+            server.test("/v2/models/m1/infer", {"inputs": [row]}, silent=True)
+        compiled = server.compiled
+        counted = Frontend("shop", compiled.models, compiled.routers).get("/v2/models/m1/stats")[1]["model_stats"]
+        of_all = Frontend("shop", compiled.models, compiled.routers).get("/v2/models/stats")[1]["model_stats"]
+    assert [(model["name"], model["inference_count"], model["execution_count"]) for model in of_all] == [
+        ("m1", 2, 3),
+        ("m2", 0, 0),
+    ]
+    assert counted[0]["inference_stats"]["success"]["count"] == 2
+    assert counted[0]["inference_stats"]["fail"]["count"] == 1
+
+
+def test_an_unknown_model_has_no_statistics(frontend):
+    assert frontend.get("/v2/models/other/stats")[0] == 404
