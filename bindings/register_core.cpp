@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <http/front.hpp>
+#include <penstock/ids.hpp>
 
 #include "chunk_source.hpp"
 #include "core.hpp"
@@ -174,6 +175,7 @@ py::dict Core::stats() const {
 
 void Core::failed(const Failure& failure, const Event& event, bool heard) {
   const py::object cause = failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none();
+  if (event.envelope && event.envelope->id.empty()) event.envelope->id = make_id();
   const std::string id = event.envelope ? event.envelope->id : std::string();
   try {
     if (!heard && hooks.log_failure != nullptr)

@@ -154,6 +154,9 @@ void register_event(py::module_& m) {
       .def_property(
           "time", [](PyEvent& e) { return field(e, "time", utc_time(e.envelope->arrival)); },
           [](PyEvent& e, const py::object& v) { e.fields(true)["time"] = v; })
+      .def_property(
+          "processing_time", [](PyEvent& e) { return field(e, "time", utc_time(e.envelope->arrival)); },
+          [](PyEvent& e, const py::object& v) { e.fields(true)["time"] = v; }, "What storey calls `time`.")
       .def("__getattr__", &get_free)
       .def("__setattr__", &set_any)
       .def("__copy__", &copy_event)

@@ -19,7 +19,7 @@ class PlanBuilder {
                   std::size_t concurrency, std::size_t capacity, std::size_t batch_size, double batch_delay,
                   double timeout, bool responder, bool copy, std::int64_t gather, const std::string& prefix,
                   const std::optional<std::map<std::string, std::uint32_t>>& table, bool by_key,
-                  const std::string& label) {
+                  const std::string& label, std::size_t attempts, double backoff) {
     StepArguments arguments{name,
                             std::move(target),
                             full_event,
@@ -39,6 +39,8 @@ class PlanBuilder {
     spec.batch_delay = seconds(batch_delay);
     spec.timeout = seconds(timeout);
     spec.by_key = by_key;
+    spec.attempts = attempts;
+    spec.backoff = seconds(backoff);
     spec.responder = responder;
     spec.copy = copy;
     spec.gather = gather < 0 ? kNoStep : static_cast<StepId>(gather);
@@ -79,8 +81,8 @@ void register_plan(py::module_& m) {
            py::arg("result_path") = py::none(), py::arg("concurrency") = 1, py::arg("capacity") = 1024,
            py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0, py::arg("timeout") = 0.0,
            py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1, py::arg("prefix") = "",
-           py::arg("table") = py::none(), py::arg("by_key") = false, py::arg("label") = "",
-           "Add a step; returns its number.")
+           py::arg("table") = py::none(), py::arg("by_key") = false, py::arg("label") = "", py::arg("attempts") = 1,
+           py::arg("backoff") = 0.0, "Add a step; returns its number.")
       .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), py::kw_only(),
            py::arg("returns") = false, "The order of calls numbers the outlets; one that `returns` closes a loop.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))

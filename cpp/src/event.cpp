@@ -28,7 +28,7 @@ Event Event::derive(Payload&& payload, bool can_answer) const {
 
 Event::Event(Event&& other) noexcept
     : body(std::move(other.body)), envelope(std::move(other.envelope)), gathered(std::move(other.gathered)),
-      chunk(std::move(other.chunk)), last_chunk(other.last_chunk), queued(other.queued),
+      chunk(std::move(other.chunk)), last_chunk(other.last_chunk), tries(other.tries), queued(other.queued),
       completion_(std::move(other.completion_)), gather_(std::move(other.gather_)), slot_(other.slot_),
       answering_(std::exchange(other.answering_, false)) {}
 
@@ -40,6 +40,7 @@ Event& Event::operator=(Event&& other) noexcept {
   gathered = std::move(other.gathered);
   chunk = std::move(other.chunk);
   last_chunk = other.last_chunk;
+  tries = other.tries;
   queued = other.queued;
   completion_ = std::move(other.completion_);
   gather_ = std::move(other.gather_);

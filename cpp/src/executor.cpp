@@ -293,6 +293,7 @@ void Executor::deliver(StepId to, Event&& event) {
 void Executor::fail(StepId at, Event&& event, Failure&& failure) {
   const Plan::Entry& step = (*plan_)[at];
   if (failure.step.empty()) failure.step = step.label;
+  if (step.attempts > 1 && try_again(at, event, failure)) return;
   slots_[at]->stats.failed.add_shared();
   if (step.error_handler != kNoStep) {
     Envelope& envelope = event.own_envelope();

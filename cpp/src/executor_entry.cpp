@@ -125,6 +125,13 @@ void Executor::close() {
   for (const auto& slot : slots_) queued.push_back(slot->channel.close());
   for (StepId id = 0; id < queued.size(); ++id)
     for (Event& event : queued[id]) refuse(id, std::move(event));
+  std::unordered_map<std::uint64_t, Event> resting;
+  {
+    const std::lock_guard lock(mutex_);
+    resting.swap(resting_);
+  }
+  for (auto& [ticket, event] : resting)
+    end_failed(std::move(event), Failure{"", 503, "GraphClosed", "the graph was closed before", {}});
   lane_.close();
   closing_ = true;
   if (running_.load() == 0) close_steps();

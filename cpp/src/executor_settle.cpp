@@ -67,7 +67,7 @@ bool Executor::quiet() const {
   const std::uint64_t moves = moves_.load();
   const bool idle =
       std::all_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->channel.pending() == 0; });
-  return idle && moves == moves_.load();
+  return idle && resting_count_.load() == 0 && moves == moves_.load();
 }
 
 void Executor::wake_settling() {

@@ -13,6 +13,7 @@ namespace {
 void check_step(const StepSpec& step, std::size_t count) {
   if (step.step == nullptr) refuse(step, "has nothing to run");
   if (step.concurrency < 1) refuse(step, "concurrency must be at least 1");
+  if (step.attempts < 1) refuse(step, "attempts must be at least 1");
   if (step.batch_size < 1) refuse(step, "max_size must be at least 1");
   if (step.batch_delay < Duration::zero()) refuse(step, "max_delay must not be negative");
   if (step.timeout < Duration::zero()) refuse(step, "the timeout must not be negative");
@@ -61,9 +62,26 @@ void Plan::link(const std::vector<StepSpec>& specs) {
   for (StepId id = 0; id < specs.size(); ++id) {
     const StepSpec& spec = specs[id];
     auto* transform = spec.batch_size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
-    steps_.push_back(Entry{spec.name, spec.label.empty() ? spec.name : spec.label, spec.concurrency, spec.capacity,
-                           spec.batch_size, spec.batch_delay, spec.timeout, spec.by_key, spec.responder, spec.copy,
-                           false, false, false, spec.error_handler, spec.gather, kNoStep, spec.step.get(), transform});
+    steps_.push_back(Entry{spec.name,
+                           spec.label.empty() ? spec.name : spec.label,
+                           spec.concurrency,
+                           spec.capacity,
+                           spec.batch_size,
+                           spec.batch_delay,
+                           spec.timeout,
+                           spec.attempts,
+                           spec.backoff,
+                           spec.by_key,
+                           spec.responder,
+                           spec.copy,
+                           false,
+                           false,
+                           false,
+                           spec.error_handler,
+                           spec.gather,
+                           kNoStep,
+                           spec.step.get(),
+                           transform});
     first_outlet_.push_back(outlets_.size());
     outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());
     for (const StepId outlet : spec.outlets) inlets[outlet].push_back(id);

@@ -68,6 +68,14 @@ class Event:
     @path.setter
     def path(self, arg1: typing.Any) -> None:
         ...
+    @property
+    def processing_time(self) -> typing.Any:
+        """
+        What storey calls `time`.
+        """
+    @processing_time.setter
+    def processing_time(self, arg1: typing.Any) -> None:
+        ...
 class Port:
     """
     How a step that holds events sends them on; from any thread.
@@ -120,7 +128,7 @@ class PlanBuilder:
     """
     def __init__(self) -> None:
         ...
-    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False, label: str = '') -> int:
+    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False, label: str = '', attempts: typing.SupportsInt | typing.SupportsIndex = 1, backoff: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> int:
         """
         Add a step; returns its number.
         """

@@ -278,6 +278,8 @@ class _Builder:
                 batch_size=options.max_batch_size,
                 batch_delay=options.max_delay,
                 timeout=options.timeout or 0.0,
+                attempts=options.retry_attempts,
+                backoff=options.retry_backoff,
                 copy=options.copy,
                 **more,
             )

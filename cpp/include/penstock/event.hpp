@@ -94,7 +94,13 @@ class Event {
   Ref<Gather> gathered;     ///< the parts that have come back, for the step that merges them
   Ref<Chunk> chunk;         ///< set on an event that is one chunk of an answer
   bool last_chunk = false;  ///< it only says that no further chunk comes: no step handles it
-  TimePoint queued{};       ///< when it was put in its channel; set only where a step asks for it
+  /// How often a step has failed with it.
+  struct Tries {
+    std::uint32_t step = ~std::uint32_t{0};
+    std::uint32_t count = 0;
+  };
+  Tries tries;
+  TimePoint queued{};  ///< when it was put in its channel; set only where a step asks for it
 
  private:
   Ref<Completion> completion_;

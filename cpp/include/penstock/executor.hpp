@@ -8,6 +8,7 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include <penstock/channel.hpp>
@@ -73,6 +74,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
     std::size_t max_events = 1024;                   ///< admitted and not settled
     std::size_t max_bytes = std::size_t{256} << 20;  ///< of their bodies
     Observer* observer = nullptr;                    ///< outlives the executor
+    std::function<double()> random{};                ///< from 0 to 1; by default a generator of its own
     std::function<void()> flush{};                   ///< see LaneHost
     std::function<void(std::size_t)> assist{};
     std::function<void()> nudge{};
@@ -168,6 +170,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void fail(StepId at, Event&& event, Failure&& failure);
   void end_failed(Event&& event, Failure&& failure);
   void refuse(StepId at, Event&& event);
+  bool try_again(StepId at, Event& event, const Failure& failure);
+  void call_again(std::uint64_t ticket, StepId at);
   void drop(StepId at, Event&& event);
   void count(Counter& counter, StepId id);
   void schedule(StepId id);
@@ -202,19 +206,22 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<TimePoint> asleep_until_{TimePoint{}};
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
-  std::atomic<std::ptrdiff_t> held_{0};        ///< of the events admitted: those that steps hold on purpose
+  std::atomic<std::ptrdiff_t> held_{0};  ///< of the events admitted: those that steps hold on purpose
+  std::atomic<std::size_t> resting_count_{0};
   std::atomic<std::uint64_t> moves_{0};        ///< deliveries while settling, see `quiet`
   std::atomic<bool> full_{false};              ///< `room_wanted_` is not empty
   std::atomic<const void*> prodded_{nullptr};  ///< an interruptible caller, woken now and then to look
   std::atomic<bool> refusing_{false};
   std::atomic<bool> stopping_{false};
-  std::atomic<std::size_t> running_{0};       ///< tasks
-  std::atomic<bool> closing_{false};          ///< the steps are to be closed when nothing runs
-  bool orphaned_ = false;                     ///< the timekeeper's: it dropped the last reference itself
-  std::mutex mutex_;                          ///< a leaf; guards the next four
-  std::vector<Hopeful*> room_wanted_;         ///< callers to wake when there is room again
-  std::vector<const void*> settling_;         ///< callers to wake when all is settled
-  std::deque<std::function<void()>> chores_;  ///< to be run inside the gate
+  std::atomic<std::size_t> running_{0};               ///< tasks
+  std::atomic<bool> closing_{false};                  ///< the steps are to be closed when nothing runs
+  bool orphaned_ = false;                             ///< the timekeeper's: it dropped the last reference itself
+  std::mutex mutex_;                                  ///< a leaf; guards the next six
+  std::vector<Hopeful*> room_wanted_;                 ///< callers to wake when there is room again
+  std::vector<const void*> settling_;                 ///< callers to wake when all is settled
+  std::deque<std::function<void()>> chores_;          ///< to be run inside the gate
+  std::unordered_map<std::uint64_t, Event> resting_;  ///< failed, to be tried again; under their tickets
+  std::uint64_t last_ticket_ = 0;
   bool closed_ = false;
   std::thread timekeeper_;
 

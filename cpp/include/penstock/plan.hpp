@@ -27,6 +27,8 @@ struct StepSpec {
   std::size_t batch_size = 1;   ///< > 1: `run` gets batches
   Duration batch_delay{};       ///< how long the first of a batch may wait; 0 takes what is there
   Duration timeout{};           ///< for one call; 0 is none
+  std::size_t attempts = 1;     ///< calls in all, if they fail: 1 is no retry
+  Duration backoff{};           ///< before the second call; doubled before each further one
   bool by_key = false;          ///< events of one key stay in order, whatever the concurrency
   bool responder = false;
   bool copy = true;  ///< a further branch gets a deep copy of the body
@@ -44,6 +46,8 @@ class Plan {
     std::string name, label;
     std::size_t concurrency, capacity, batch_size;
     Duration batch_delay, timeout;
+    std::size_t attempts;
+    Duration backoff;
     bool by_key, responder, copy;
     bool answers;  ///< a responder can be reached from here
     bool source;   ///< events enter here
