@@ -19,7 +19,7 @@ class Core final : private Observer {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  py::object run(PyEvent& event, std::optional<double> timeout);
+  py::object run(PyEvent& event, std::optional<double> timeout, py::object nothing);
   void submit(PyEvent& event);
   void lend(const py::function& spawn);
   bool drain(double timeout);

@@ -104,7 +104,7 @@ Core::~Core() {
   executor_.reset();
 }
 
-py::object Core::run(PyEvent& event, std::optional<double> timeout) {
+py::object Core::run(PyEvent& event, std::optional<double> timeout, py::object nothing) {
   if (!no_waiting().empty()) throw std::runtime_error(no_waiting());
   auto waiter = make_ref<Waiter>();
   if (timeout)
@@ -123,7 +123,7 @@ py::object Core::run(PyEvent& event, std::optional<double> timeout) {
     throw py::error_already_set();
   }
   if (answer.chunks) return read_chunks(std::move(answer.chunks));
-  return answer.body ? to_object(*answer.body) : py::none();
+  return answer.body ? to_object(*answer.body) : std::move(nothing);
 }
 
 void Core::submit(PyEvent& event) {
@@ -201,8 +201,8 @@ void register_core(py::module_& m) {
   py::class_<Core>(m, "Core", "One running graph.")
       .def(py::init<PyPlan&, py::object>(), py::arg("plan"), py::arg("on_failure") = py::none(),
            "`on_failure(step, text, event_id, cause, body)` hears of each failure that no error handler took.")
-      .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(),
-           "The answer's body; None if nothing answers.")
+      .def("run", &Core::run, py::arg("event"), py::arg("timeout") = py::none(), py::arg("nothing") = py::none(),
+           "The answer's body; `nothing` if nothing answers.")
       .def("submit", &Core::submit, py::arg("event"), "Returns when the event is admitted.")
       .def("lend", &Core::lend, py::arg("spawn"),
            "Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.")
