@@ -102,8 +102,10 @@ class ServingSpec:
         Where, beside the models' own paths, model files that can run code may be loaded from.
     command, filename : str
         The function's source.
-    image, build, env, resources, replicas, min_replicas, max_replicas, config
-        What deployment needs.
+    image, build, env, secret_env, resources, replicas, min_replicas, max_replicas, config
+        What deployment needs; `secret_env` has for a variable the Kubernetes secret and the key in it.
+    volumes, volume_mounts, node_selector, tolerations
+        Where it may store and run, as Kubernetes writes it.
     """
 
     graph: RootFlowStep | RouterStep | None = None
@@ -125,6 +127,11 @@ class ServingSpec:
     image: str = ""
     build: Build = dataclasses.field(default_factory=Build)
     env: dict[str, str] = dataclasses.field(default_factory=dict)
+    secret_env: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    volumes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    volume_mounts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    node_selector: dict[str, str] = dataclasses.field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     resources: dict[str, Any] = dataclasses.field(default_factory=dict)
     replicas: int | None = None
     min_replicas: int | None = None
@@ -145,13 +152,14 @@ class ServingSpec:
     def to_dict(self) -> dict[str, Any]:
         """Write it down with MLRun's field names; secrets without their values."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del fields["further"]
+        del fields["further"], fields["secret_env"]
         fields |= {
             "graph": self.graph.to_dict() if self.graph is not None else None,
             "function_refs": {name: child.to_dict() for name, child in self.function_refs.items()},
             "secret_sources": self.secret_sources.to_list(),
             "build": self.build.to_dict(),
-            "env": [{"name": name, "value": value} for name, value in self.env.items()],
+            "env": [{"name": name, "value": value} for name, value in self.env.items()]
+            + env_of_secrets(self.secret_env),
             "graph_initializer": plain(self.graph_initializer),
         }
         told = self.streaming is not None
@@ -161,13 +169,33 @@ class ServingSpec:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ServingSpec:
         """Read what `to_dict` wrote, or MLRun; child functions are left to the function."""
-        known = {field.name for field in dataclasses.fields(cls)} - {"further", "function_refs"}
+        known = {field.name for field in dataclasses.fields(cls)} - {"further", "function_refs", "secret_env"}
         given = {key: value for key, value in fields.items() if key in known and value is not None}
         given["secret_sources"] = SecretStore.from_list(given.get("secret_sources") or [])
         given["build"] = Build.from_dict(given.get("build") or {})
         env = given.get("env") or {}
-        if not isinstance(env, Mapping):  # MLRun's list; values from elsewhere, such as Kubernetes secrets, have none
-            env = {item["name"]: item.get("value") or "" for item in env}
+        if not isinstance(env, Mapping):  # MLRun's list; values from elsewhere than Kubernetes secrets are left empty
+            given["secret_env"] = {item["name"]: found for item in env if (found := _secret_of(item)) is not None}
+            env = {item["name"]: item.get("value") or "" for item in env if item["name"] not in given["secret_env"]}
         given["env"] = dict(env)
         further = {key: value for key, value in fields.items() if key not in known and key != "function_refs"}
         return cls(**given, further=further)
+
+
+def env_of_secrets(secrets: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
+    """Write down environment variables whose values are in Kubernetes secrets.
+
+    Examples
+    --------
+    >>> env_of_secrets({"TOKEN": ("service", "token")})
+    [{'name': 'TOKEN', 'valueFrom': {'secretKeyRef': {'name': 'service', 'key': 'token'}}}]
+    """
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+        for name, (secret, key) in secrets.items()
+    ]
+
+
+def _secret_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
+    reference = (item.get("valueFrom") or {}).get("secretKeyRef")
+    return (str(reference["name"]), str(reference["key"])) if reference else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from penstock.base import BaseStep
 from penstock.errors import GraphError
@@ -31,6 +31,21 @@ class Part:
     graph: RootFlowStep
     from_queues: set[str]
     to_others: set[str]
+
+
+def function_here(asked: str | None, name: str, children: Container[str]) -> str:
+    """Return what `part_of` takes for the function that was asked for: its own name stands for the root alone.
+
+    Examples
+    --------
+    >>> function_here(None, "nlp", ["enrich"]), function_here("enrich", "nlp", ["enrich"])
+    ('*', 'enrich')
+    >>> function_here("nlp", "nlp", ["enrich"])
+    ''
+    """
+    if asked is None:
+        return ALL
+    return "" if asked == name and name not in children else asked
 
 
 def part_of(graph: RootFlowStep, function: str | None) -> Part:

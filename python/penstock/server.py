@@ -17,6 +17,7 @@ from penstock.errors import PenstockError, StepError
 from penstock.event import Response, is_json
 from penstock.function_spec import Metadata
 from penstock.graph import RootFlowStep, graph_from_dict
+from penstock.partition import function_here
 from penstock.resolve import Resolver
 from penstock.secret_store import SecretStore
 from penstock.server_text import WrittenServer, refuse_foreign, server_arguments
@@ -125,7 +126,7 @@ class GraphServer(WrittenServer):
             parameters=parameters,
             root=graph,
             verbose=verbose,
-            current_function="*" if current_function is None else current_function,
+            current_function=function_here(current_function, name, functions or {}),
             is_mock=is_mock,
             server=self,
             project=project,

@@ -40,6 +40,62 @@ class FunctionSettings:
         """Return an environment variable that was set."""
         return self.spec.env.get(name, default)
 
+    def set_env_from_secret(self: Set, name: str, secret: str, secret_key: str | None = None) -> Set:
+        """Have an environment variable of the deployed function filled from a Kubernetes secret.
+
+        Parameters
+        ----------
+        name : str
+            The variable.
+        secret : str
+            The secret's name.
+        secret_key : str, optional
+            The key in it, by default the variable's name.
+        """
+        self.spec.secret_env[name] = (secret, secret_key or name)
+        return self
+
+    def mount_volume(
+        self: Set,
+        path: str,
+        *,
+        claim: str = "",
+        host_path: str = "",
+        secret: str = "",
+        config_map: str = "",
+        read_only: bool = False,
+    ) -> Set:
+        """Have a volume at a path of the deployed function: of a claim, the host, a secret, or a config map.
+
+        Raises
+        ------
+        GraphError
+            Not exactly one of them is named, or the path is not absolute.
+        """
+        kinds = {
+            "persistentVolumeClaim": {"claimName": claim},
+            "hostPath": {"path": host_path},
+            "secret": {"secretName": secret},
+            "configMap": {"name": config_map},
+        }
+        given = {kind: fields for kind, fields in kinds.items() if all(fields.values())}
+        if len(given) != 1 or not path.startswith("/"):
+            raise GraphError(
+                f"the volume at '{path}': it takes an absolute path and one of claim=, host_path=, secret=, config_map="
+            )
+        name = f"volume-{len(self.spec.volumes)}"
+        self.spec.volumes.append({"name": name, **given})
+        self.spec.volume_mounts.append(without_empty({"name": name, "mountPath": path, "readOnly": read_only}))
+        return self
+
+    def with_node_selection(
+        self: Set, node_selector: Mapping[str, str] | None = None, tolerations: Sequence[Mapping[str, Any]] = ()
+    ) -> Set:
+        """Say which machines the deployed function may run on, as Kubernetes writes it."""
+        self.spec.node_selector |= dict(node_selector or {})
+        self.spec.tolerations += [dict(toleration) for toleration in tolerations]
+        return self
+
     def with_requirements(
         self: Set,
         requirements: Sequence[str] | str | None = None,

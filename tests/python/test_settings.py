@@ -6,6 +6,7 @@ import logging
 import penstock
 import pytest
 from penstock.errors import GraphError, MLRunInvalidArgumentError
+from penstock.function import ServingFunction
 from penstock.secret_store import SecretStore
 
 
@@ -199,3 +200,21 @@ def test_a_file_of_secrets_that_cannot_be_read_is_said_without_quoting_it(tmp_pa
     store.add("file", "/nowhere/secrets")
     with pytest.raises(GraphError, match="the file of secrets /nowhere/secrets cannot be read: No such file"):
         store.get("KEY")
+
+
+def test_what_is_in_a_kubernetes_secret_is_named_only():
+    fn = penstock.new_function("f").set_env_from_secret("TOKEN", "service").set_env("A", 1)
+    written = fn.to_dict()["spec"]["env"]
+    assert written[1] == {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "service", "key": "TOKEN"}}}
+    read = ServingFunction.from_dict(fn.to_dict()).spec
+    assert (read.env, read.secret_env) == ({"A": "1"}, {"TOKEN": ("service", "TOKEN")})
+
+
+def test_volumes_and_machines_are_kept():
+    fn = penstock.new_function("f").mount_volume("/models", claim="models", read_only=True)
+    fn.with_node_selection({"gpu": "a100"}, [{"key": "gpu", "operator": "Exists"}])
+    assert fn.spec.volumes == [{"name": "volume-0", "persistentVolumeClaim": {"claimName": "models"}}]
+    assert ServingFunction.from_dict(fn.to_dict()).to_dict() == fn.to_dict()
+    for wrong in ({"path": "models", "claim": "x"}, {"path": "/x"}, {"path": "/x", "claim": "x", "secret": "y"}):
+        with pytest.raises(GraphError, match="takes an absolute path and one of claim="):
+            fn.mount_volume(**wrong)
