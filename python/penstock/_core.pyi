@@ -176,9 +176,9 @@ class Core:
         """
         Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.
         """
-    def run(self, event: Event, timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> typing.Any:
+    def run(self, event: Event, timeout: typing.SupportsFloat | typing.SupportsIndex | None = None, nothing: typing.Any = None) -> typing.Any:
         """
-        The answer's body; None if nothing answers.
+        The answer's body; `nothing` if nothing answers.
         """
     def stats(self) -> dict:
         ...

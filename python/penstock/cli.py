@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -102,3 +103,29 @@ def check(target: str) -> None:
     if problems:
         sys.exit(1)
     click.echo(summary_of(function))
+
+
+@main.command(help=f"Send the rows of files through a function's graph, and write the answers.\n\n{_EXAMPLES}")
+@click.argument("target")
+@click.option(
+    "--input", "inputs", required=True, multiple=True, help="CSV, Parquet or JSON lines; a file or a pattern."
+)
+@click.option("--output", required=True, help="A .csv, .parquet or .jsonl file.")
+@click.option("--path", default="/", show_default=True, help="The events' path, such as /v2/models/NAME/infer.")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Rows in one event's body.")
+@click.option("--as-lists", is_flag=True, help="Rows are lists of values, not dicts.")
+@click.option("--nest-under-inputs", is_flag=True, help='A body is {"inputs": rows}.')
+@click.option("--concurrency", default=16, show_default=True, type=click.IntRange(1), help="Events under way at once.")
+@click.option("--restart", is_flag=True, help="Begin anew, over what an earlier run has left.")
+def run(target: str, inputs: tuple[str, ...], output: str, **options: Any) -> None:
+    """Load a target and run it as a job."""
+    from penstock.offline.command import run_job
+
+    try:
+        function, module = load_target(target)
+        sys.exit(run_job(function.to_job(namespace=module), list(inputs), output, **options))
+    except TargetError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    except (PenstockError, OSError, ValueError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

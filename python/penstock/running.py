@@ -7,13 +7,15 @@ import socket
 import sys
 from collections.abc import Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUse
 from penstock.settings import FunctionSettings
 
 if TYPE_CHECKING:
+    from penstock.function import ServingFunction
     from penstock.function_spec import Status
+    from penstock.offline.job import Job
     from penstock.server import GraphServer
 
 
@@ -179,10 +181,32 @@ class RunningFunction(FunctionSettings):
             check_port(host, number)
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
         server = self._server(is_mock=False, current_function=current_function)
+        child = self.spec.function_refs.get(current_function or "")
+        server.triggers = self.triggers if child is None else child.triggers
         server.init_states(None, [namespace, *self._sources(current_function, None), _globals(sys._getframe(1))])
         from penstock.serve import serve
 
         serve(server, host=host, port=port, grpc_port=grpc_port)
+
+    def to_job(self, func_name: str | None = None, *, namespace: Any = None) -> Job:
+        """Make an offline job of the function: its graph over the rows of files.
+
+        Parameters
+        ----------
+        func_name : str, optional
+            The job's name; by default the function's, with "-batch".
+        namespace : module, dict, or a list of them, optional
+            Where class and handler names are looked up, before the function's source and the caller's module.
+
+        Raises
+        ------
+        MLRunInvalidArgumentError
+            The function has child functions, or streams its answers, or the name is too long.
+        """
+        from penstock.offline.job import Job
+
+        caller = _globals(sys._getframe(1))
+        return Job(cast("ServingFunction", self), func_name, namespace=[namespace, caller])
 
     def _sources(self, current_function: str | None, workdir: str | None) -> list[Any]:
         """Return where names are: in the function's source, its child functions', and where it was made."""

@@ -1,0 +1,147 @@
+"""Records of streams: marked when all that came of them is settled, never before a record ahead of them is.
+
+By default Nuclio marks a record when the handler answers, so the handler answers when the record is settled. With
+`explicitAckMode` the handler answers at once, several records of a partition are under way, and what is
+acknowledged is how far all of them are settled: `PENSTOCK_EXPLICIT_ACK` says that the trigger is in that mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from penstock import _core
+from penstock.context import GraphLogger
+from penstock.nuclio import answers, events
+
+if TYPE_CHECKING:
+    from nuclio_sdk import Response
+
+    from penstock.engine import Engine
+
+_MODES = ("enable", "explicitOnly")
+_SETTLE_SECONDS = 30.0
+_PAUSE = 0.002  # between looks at what is settled, while something is under way
+_logger = GraphLogger("penstock.nuclio")
+
+
+class Records:
+    """What a worker does with records of streams.
+
+    Parameters
+    ----------
+    engine : Engine
+        The running graph.
+    context : nuclio_sdk.Context
+        Its platform takes acknowledgements.
+    """
+
+    def __init__(self, engine: Engine, context: Any) -> None:
+        self._source = _core.Source(engine.core)
+        self._context = context
+        self._explicit = os.environ.get("PENSTOCK_EXPLICIT_ACK", "") in _MODES
+        self._keeps = False  # the graph keeps records: waiting for them would be for ever
+        self._offsets: dict[tuple[str, int], _core.Offsets] = {}
+        self._lock = threading.Lock()  # guards _offsets, and the one call of `admit`
+        self._acknowledging: asyncio.Task[None] | None = None
+
+    def take(self, event: Any, path: str, default_type: str | None) -> Response:
+        """Send a record through the graph; answer when it may be marked.
+
+        Raises
+        ------
+        BadBody
+            Its body is not what its content type says.
+        GraphClosed
+            The graph takes no more.
+        """
+        content_type = events.text(event.content_type) or default_type or ""
+        body = events.body_of(event.body, content_type)
+        fields = {
+            "trigger": event.trigger,
+            "headers": events.headers_of(event),
+            "stream_path": events.text(event.topic) or path,
+            "offset": event.offset,
+            "shard_id": event.shard_id,
+        } | events.time_of(event)
+        key = (fields["stream_path"], int(event.shard_id or 0))
+        self._admit(key, int(event.offset or 0), body, fields)
+        if not self._explicit:
+            self._settle()
+            return answers.received(acknowledged=True)
+        self._look_later()
+        return answers.received(acknowledged=False)
+
+    def _admit(self, key: tuple[str, int], offset: int, body: Any, fields: dict[str, Any]) -> None:
+        size = len(body) if isinstance(body, (bytes, str)) else 0
+        with self._lock:
+            offsets = self._offsets.get(key)
+            if offsets is None or offset < offsets.position:  # the partition came back, and starts where it was
+                offsets = self._offsets[key] = _core.Offsets(offset)
+            record = [(offsets, offset, body, fields, None, key, size)]
+            while self._source.admit(record) == 0:  # full: the processor is held up, and so is the stream
+                self._source.wait(0, 0.1)
+
+    def _settle(self) -> None:
+        """Wait until all that is under way is settled."""
+        end = time.monotonic() + _SETTLE_SECONDS
+        while not self._keeps and self._source.in_flight:
+            self._source.wait(0, max(0.0, end - time.monotonic()))
+            self._let_failed_go()
+            if self._source.in_flight and time.monotonic() >= end:
+                self._keeps = True
+                _logger.warning(
+                    "the graph keeps records for longer than Nuclio waits, so they are marked before they are settled; "
+                    "set explicitAckMode: explicitOnly at the trigger, and PENSTOCK_EXPLICIT_ACK=explicitOnly"
+                )
+        self._let_failed_go()
+
+    def _let_failed_go(self) -> None:
+        """Let records that failed count as settled: the log and the error stream have them."""
+        for _, offsets, delivery, *_ in self._source.take_failed():
+            offsets.settle(delivery)
+
+    def _look_later(self) -> None:
+        """Have what is settled acknowledged from the processor's loop, as long as there is something."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # on a thread of the asynchronous mode, whose own loop looks after it
+            return
+        if self._acknowledging is None or self._acknowledging.done():
+            self._acknowledging = loop.create_task(self._acknowledge_all())
+
+    async def _acknowledge_all(self) -> None:
+        while self._source.in_flight:
+            await asyncio.sleep(_PAUSE)
+            await self.acknowledge()
+        await self.acknowledge()
+
+    async def acknowledge(self) -> None:
+        """Tell the processor how far each partition is settled, if that has changed."""
+        from nuclio_sdk import QualifiedOffset
+
+        self._let_failed_go()
+        with self._lock:
+            offsets = list(self._offsets.items())
+        for (topic, partition), one in offsets:
+            position = one.due()
+            if position is None:
+                continue
+            try:  # Nuclio counts from the last record that is done
+                await self._context.platform.explicit_ack(QualifiedOffset(topic, partition, position - 1))
+            except BaseException:
+                one.not_written()
+                raise
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until what is under way is settled, but not for long, and have it acknowledged."""
+        loop = asyncio.get_running_loop()
+        end = time.monotonic() + seconds
+        while self._source.in_flight and time.monotonic() < end:
+            await loop.run_in_executor(None, self._source.wait, 0, min(0.5, max(0.0, end - time.monotonic())))
+            self._let_failed_go()
+        if self._explicit:
+            await self.acknowledge()

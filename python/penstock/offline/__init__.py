@@ -1,0 +1,5 @@
+"""The offline job: a graph over the rows of files, instead of over requests."""
+
+from penstock.offline.job import Job, Report
+
+__all__ = ["Job", "Report"]
