@@ -6,6 +6,7 @@
 #include <atomic>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -20,7 +21,7 @@ namespace {
 using Token = std::uint64_t;
 
 /// The events that a stage holds. Its port and its step share it.
-class Hold {
+class Hold : public std::enable_shared_from_this<Hold> {
  public:
   Outlet outlet;
 
@@ -34,9 +35,34 @@ class Hold {
     outlet.hold(1);
     return token;
   }
+  /// Notes, in time, that no other part of the event can come any more.
+  void watch(Token token) {
+    const Event* event = nullptr;  // stays where it is while it is held
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = events_.find(token);
+      if (found == events_.end()) return;
+      event = &found->second;
+      watched_.insert(token);
+    }
+    event->completion()->wait(event, outlet.rank(), [weak = weak_from_this(), token] {
+      const auto hold = weak.lock();
+      if (!hold) return;
+      {
+        const std::lock_guard lock(hold->mutex_);
+        hold->stranded_.push_back(token);
+      }
+      hold->outlet.wake();
+    });
+  }
+  std::vector<Token> take_stranded() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(stranded_, {});
+  }
   /// Throws std::invalid_argument for a token that stands for no event; nothing if the graph has ended.
   Batch take(const std::vector<Token>& tokens) {
     Batch taken;
+    std::vector<std::pair<Completion*, const void*>> waited;
     {
       const std::lock_guard lock(mutex_);
       if (over_) return taken;
@@ -44,10 +70,12 @@ class Hold {
         const auto found = events_.find(token);
         if (found == events_.end())
           throw std::invalid_argument("the step holds no event under token " + std::to_string(token));
+        if (watched_.erase(token) != 0) waited.emplace_back(found->second.completion(), &found->second);
         taken.push_back(std::move(found->second));
         events_.erase(found);
       }
     }
+    for (const auto& [completion, waiter] : waited) completion->wait_no_more(waiter);
     outlet.hold(-static_cast<std::ptrdiff_t>(taken.size()));
     return taken;
   }
@@ -63,12 +91,18 @@ class Hold {
   }
   Batch take_all(bool over) {
     Batch taken;
+    std::vector<std::pair<Completion*, const void*>> waited;
     {
       const std::lock_guard lock(mutex_);
       over_ = over_ || over;
-      for (auto& [token, event] : events_) taken.push_back(std::move(event));
+      for (auto& [token, event] : events_) {
+        if (watched_.count(token) != 0) waited.emplace_back(event.completion(), &event);
+        taken.push_back(std::move(event));
+      }
+      watched_.clear();
       events_.clear();
     }
+    for (const auto& [completion, waiter] : waited) completion->wait_no_more(waiter);
     outlet.hold(-static_cast<std::ptrdiff_t>(taken.size()));
     return taken;
   }
@@ -97,6 +131,8 @@ class Hold {
  private:
   mutable std::mutex mutex_;  ///< a leaf; guards all below
   std::unordered_map<Token, Event> events_;
+  std::set<Token> watched_;
+  std::vector<Token> stranded_;
   Token last_ = 0;
   std::optional<TimePoint> due_;
   bool over_ = false;
@@ -165,9 +201,9 @@ class StageStep final : public Step {
  public:
   explicit StageStep(const py::object& stage)
       : take_(stage.attr("take")), wake_(py::getattr(stage, "wake", py::none())),
-        finish_(py::getattr(stage, "finish", py::none())), close_(py::getattr(stage, "close", py::none())),
-        port_(py::cast(Port(hold_))), takes_chunks_(py::getattr(stage, "takes_chunks", py::bool_(false)).cast<bool>()) {
-  }
+        finish_(py::getattr(stage, "finish", py::none())), stranded_(py::getattr(stage, "stranded", py::none())),
+        close_(py::getattr(stage, "close", py::none())), port_(py::cast(Port(hold_))),
+        takes_chunks_(py::getattr(stage, "takes_chunks", py::bool_(false)).cast<bool>()) {}
 
   void start(const Outlet& outlet) override { hold_->outlet = outlet; }
   bool finishes() const override { return true; }
@@ -184,8 +220,8 @@ class StageStep final : public Step {
         take(std::move(event));
       else if (asked_.exchange(false))
         finish();
-      else if (hold_->due() && !wake_.is_none())
-        report(PyObject_CallOneArg(wake_.ptr(), port_.ptr()));
+      else
+        woken();
     }
   }
 
@@ -193,7 +229,7 @@ class StageStep final : public Step {
     for (Event& event : hold_->take_all(true))
       hold_->outlet.fail(std::move(event), Failure{"", 503, "GraphClosed", "the graph was closed before", {}});
     if (!close_.is_none()) report(PyObject_CallNoArgs(close_.ptr()));
-    take_ = wake_ = finish_ = close_ = port_ = py::object();
+    take_ = wake_ = finish_ = stranded_ = close_ = port_ = py::object();
   }
 
  private:
@@ -220,10 +256,19 @@ class StageStep final : public Step {
     const py::object number = py::int_(token);
     const py::object done = py::reinterpret_steal<py::object>(
         PyObject_CallFunctionObjArgs(take_.ptr(), port_.ptr(), number.ptr(), seen.ptr(), nullptr));
-    if (done) return;
+    if (done) return stranded_.is_none() ? void() : hold_->watch(token);
     Failure failure = take_exception();
     if (!hold_->holds(token)) return log(failure);
     for (Event& held : hold_->take({token})) hold_->outlet.fail(std::move(held), std::move(failure));
+  }
+
+  void woken() {
+    for (const Token token : hold_->take_stranded()) {
+      if (!hold_->holds(token)) continue;
+      const py::object number = py::int_(token);
+      report(PyObject_CallFunctionObjArgs(stranded_.ptr(), port_.ptr(), number.ptr(), nullptr));
+    }
+    if (hold_->due() && !wake_.is_none()) report(PyObject_CallOneArg(wake_.ptr(), port_.ptr()));
   }
 
   /// What a step that collects chunks has to know; from here on it is an event like any other.
@@ -253,7 +298,7 @@ class StageStep final : public Step {
   }
 
   std::shared_ptr<Hold> hold_ = std::make_shared<Hold>();
-  py::object take_, wake_, finish_, close_, port_;
+  py::object take_, wake_, finish_, stranded_, close_, port_;
   const bool takes_chunks_;
   std::atomic<bool> finished_{false};
   std::atomic<bool> asked_{false};  ///< and not finished yet

@@ -1,5 +1,6 @@
 // Calls that may outlive themselves: Pass, Emitter, Activation.
 
+#include <algorithm>
 #include <utility>
 
 #include <penstock/executor.hpp>
@@ -105,6 +106,16 @@ void Outlet::hold(std::ptrdiff_t events) const {
 void Outlet::wake(TimePoint when) const {
   if (const auto executor = executor_.lock())
     executor->at_time(when, [e = executor.get(), step = step_] { e->nudge_step(step); });
+}
+
+void Outlet::wake() const {
+  if (const auto executor = executor_.lock()) executor->nudge_step(step_);
+}
+std::uint32_t Outlet::rank() const {
+  const auto executor = executor_.lock();
+  if (!executor) return 0;
+  const auto order = executor->plan_->order();
+  return static_cast<std::uint32_t>(std::find(order.begin(), order.end(), step_) - order.begin());
 }
 
 }  // namespace penstock

@@ -86,6 +86,8 @@ class StageCalls:
         self.takes_chunks = bool(getattr(stage, "takes_chunks", False))
         if hasattr(stage, "wake"):
             self.wake = stage.wake
+        if getattr(stage, "stranded", None) is not None:
+            self.stranded = stage.stranded
         if hasattr(stage, "close"):
             self.close = stage.close
 

@@ -146,6 +146,20 @@ class Merge(Step):
                 return
             self._give_up(port, key, f"in {self._max_wait:g} s")
 
+    def strand(self, port: Port, token: int) -> None:
+        """Filter out an event whose other parts have ended on the way: they cannot come any more."""
+        for key, parts in self._waiting.items():
+            if token in parts.tokens:
+                del self._waiting[key]
+                port.drop(parts.tokens)
+                return
+
+    @property
+    def stranded(self) -> Callable[[Port, int], None] | None:
+        """What the core calls when no further part of an event can come; parts of a key may be events of others."""
+        own_key = type(self).get_join_key is not Merge.get_join_key
+        return None if self.key_path or own_key else self.strand
+
     def finish(self, port: Port) -> None:
         """Give all up that are incomplete."""
         for key in list(self._waiting):

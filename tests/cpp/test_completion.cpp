@@ -87,5 +87,37 @@ TEST_F(CompletionTest, ThreadsThatEndTogetherAnswerAndSettleOnce) {
   }
 }
 
+TEST_F(CompletionTest, TellsWhoWaitsWhenNoOtherPartIsLeft) {
+  const auto told = make_ref<Told>();
+  int stranded = 0;
+  Event held(Payload(), {}, Ref<Completion>(told), true);
+  {
+    Event other = held.derive(Payload(), true);
+    told->wait(&held, 0, [&] { ++stranded; });
+    EXPECT_EQ(stranded, 0);
+  }
+  EXPECT_EQ(stranded, 1);
+  told->wait_no_more(&held);
+  {
+    const Event another = held.derive(Payload(), true);
+  }
+  EXPECT_EQ(stranded, 1);
+}
+
+TEST_F(CompletionTest, TellsTheFirstInRankOfThoseThatWait) {
+  const auto told = make_ref<Told>();
+  std::vector<int> order;
+  Event later(Payload(), {}, Ref<Completion>(told), true);
+  Event first = later.derive(Payload(), true);
+  told->wait(&later, 7, [&] { order.push_back(7); });
+  EXPECT_TRUE(order.empty());
+  told->wait(&first, 3, [&] { order.push_back(3); });
+  EXPECT_EQ(order, std::vector<int>{3});
+  told->wait_no_more(&first);
+  first.end();
+  EXPECT_EQ(order, (std::vector<int>{3, 7}));
+  told->wait_no_more(&later);
+}
+
 }  // namespace
 }  // namespace penstock::testing

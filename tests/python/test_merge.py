@@ -192,3 +192,18 @@ def test_a_field_that_says_nothing_fails_the_event(body, status, text):
 def test_a_field_has_a_name():
     with pytest.raises(GraphError, match="field_name is the name of a field"):
         ChoiceByField("")
+
+
+def test_an_event_whose_other_part_was_filtered_out_is_filtered_out_too():
+    fn = penstock.new_function("filtered-part")
+    graph = fn.set_topology("flow")
+    graph.to("(event)", "start")
+    graph.add_step("storey.Filter", name="above", _fn="(event > 0)", after="start")
+    graph.add_step("(event + 1)", name="plus", after="start")
+    graph.add_step("mlrun.serving.Merge", name="merge", after=["above", "plus"])
+    graph.add_step("(event)", name="also", after="start")
+    graph.add_step("mlrun.serving.Merge", name="all", after=["merge", "also"]).respond()
+    with fn.to_mock_server() as server:
+        assert sorted(map(str, server.test(body=1))) == ["1", "[1, 2]"]
+        assert server.test(body=-1) is None
+        assert sorted(map(str, server.test(body=2))) == ["2", "[2, 3]"]

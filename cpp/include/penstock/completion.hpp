@@ -46,8 +46,18 @@ class Completion : public RefCounted {
   /// One event has ended.
   void leave(bool answering) {
     if (answering) give_up();
-    if (live_.fetch_sub(1, std::memory_order_acq_rel) == 1) on_settled(outcome_.load(std::memory_order_relaxed));
+    const std::uint32_t left = live_.fetch_sub(1) - 1;
+    if (left == 0)
+      on_settled(outcome_.load(std::memory_order_relaxed));
+    else if (left <= waiting_.load())
+      strand();
   }
+  /// One event waits for others of this completion, and `stranded` is called, now or later, once no
+  /// other is left that could come; among several that wait so, that of the lowest rank. On any thread;
+  /// it must not block, and the event must still be there when it returns.
+  void wait(const void* waiter, std::uint32_t rank, std::function<void()> stranded);
+  /// It waits no more.
+  void wait_no_more(const void* waiter);
   /// Answers the caller unless it has been answered; whether it did.
   bool answer(Answer&& answer) {
     if (answered_.load(std::memory_order_relaxed) || answered_.exchange(true, std::memory_order_acq_rel)) return false;
@@ -82,13 +92,22 @@ class Completion : public RefCounted {
   virtual void on_settled(Outcome /*outcome*/) {}
 
  private:
+  struct Waiting {
+    const void* waiter;
+    std::uint32_t rank;
+    std::function<void()> stranded;
+  };
+  void strand();
+
   std::atomic<std::uint32_t> live_{0};
+  std::atomic<std::uint32_t> waiting_{0};
   std::atomic<std::uint32_t> answering_{0};
   std::atomic<bool> answered_{false};
   std::atomic<bool> cancelled_{false};
   std::atomic<Outcome> outcome_{Outcome::kOk};
-  std::mutex mutex_;  ///< a leaf; guards cancel_actions_
+  std::mutex mutex_;  ///< a leaf; guards the next two
   std::vector<std::function<void()>> cancel_actions_;
+  std::vector<Waiting> waits_;
 };
 
 }  // namespace penstock

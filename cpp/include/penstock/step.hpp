@@ -34,6 +34,10 @@ class Outlet {
   void hold(std::ptrdiff_t events) const;
   /// Has the step run at that time, in its turn, with an event that has no completion.
   void wake(TimePoint when) const;
+  /// The same, at once; any thread, in or out of the gate.
+  void wake() const;
+  /// The step's place in the order of the plan.
+  [[nodiscard]] std::uint32_t rank() const;
 
  private:
   std::weak_ptr<Executor> executor_;
