@@ -147,6 +147,10 @@ class PortInUse(PenstockError, OSError):
     """Another process listens on the port."""
 
 
+class DeployError(PenstockError, RuntimeError):
+    """A function could not be deployed: a tool failed or is not there, or the server did not start."""
+
+
 class FunctionUnreachable(PenstockError, OSError):
     """Nobody answers at a function's address."""
 

@@ -18,6 +18,7 @@ from penstock.spec import Target, without_empty
 from penstock.steps import RouterStep, TaskStep
 
 if TYPE_CHECKING:
+    from penstock.deploying.local import LocalServer
     from penstock.server import GraphServer
 
 __all__ = ["Metadata", "ServingFunction", "ServingSpec", "check_port"]
@@ -37,6 +38,7 @@ class ServingFunction(WrittenFunction, RunningFunction):
         self._workdir: str | None = None
         self._as_mock: bool | None = None
         self._mock: GraphServer | None = None
+        self._local: LocalServer | None = None
 
     def __repr__(self) -> str:
         return f"<ServingFunction '{self.metadata.name}'>"

@@ -13,6 +13,7 @@ from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUs
 from penstock.settings import FunctionSettings
 
 if TYPE_CHECKING:
+    from penstock.deploying.local import LocalServer
     from penstock.function import ServingFunction
     from penstock.function_spec import Status
     from penstock.offline.job import Job
@@ -28,6 +29,7 @@ class RunningFunction(FunctionSettings):
     _workdir: str | None
     _as_mock: bool | None
     _mock: GraphServer | None
+    _local: LocalServer | None
 
     def to_mock_server(
         self,
@@ -207,6 +209,58 @@ class RunningFunction(FunctionSettings):
 
         caller = _globals(sys._getframe(1))
         return Job(cast("ServingFunction", self), func_name, namespace=[namespace, caller])
+
+    def deploy(
+        self,
+        target: str | None = None,
+        output: str | None = None,
+        *,
+        apply: bool = False,
+        watch: bool = False,
+        **options: Any,
+    ) -> str:
+        """Start a local server process; or write what another target needs, and have it deployed.
+
+        From then on `invoke` calls the function where it runs.
+
+        Parameters
+        ----------
+        target : {"nuclio", "compose", "k8s", "kserve"}, optional
+            Without it, a process of this machine serves the function until this one ends; it is started again if it
+            dies. Its source has to be in a file.
+        output : str, optional
+            The folder that is written, by default ``deploy/<target>``.
+        apply : bool
+            Deploy what was written, with the target's own tool.
+        watch : bool
+            Say what is happening, and what the server says, on standard error.
+        **options
+            Of a server process: ``host``, ``port``, ``timeout``. Of a target: ``image``, ``namespace``, ``python``,
+            ``kafka``, ``include``, ``wheel``, ``dashboard``; see docs/deploying.md.
+
+        Returns
+        -------
+        str
+            The address of the function if it runs, else the folder.
+
+        Raises
+        ------
+        GraphError
+            It cannot be deployed; the text says what to write.
+        DeployError
+            The server did not start, or a tool failed.
+        """
+        from penstock.deploying import deploy
+
+        return deploy(
+            self, target, output, apply=apply, watch=watch, module=_globals(sys._getframe(1)), options=options
+        )
+
+    def undeploy(self) -> None:
+        """Stop the local server process that `deploy` started; it finishes what it took."""
+        if self._local is not None:
+            self._local.close()
+            self._local, self.status.address = None, ""
 
     def _sources(self, current_function: str | None, workdir: str | None) -> list[Any]:
         """Return where names are: in the function's source, its child functions', and where it was made."""

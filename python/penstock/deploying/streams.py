@@ -1,0 +1,89 @@
+"""What carries events between functions: queues become Kafka topics that every container reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from penstock.errors import GraphError
+from penstock.streams import scheme_of
+from penstock.walks import queue_links
+
+_HERE = ("localhost", "127.0.0.1", "[::1]")
+_GROUP = "serving"
+
+
+@dataclasses.dataclass(frozen=True)
+class Topic:
+    """A Kafka topic that a function reads.
+
+    Attributes
+    ----------
+    name : str
+        The topic.
+    brokers : str
+        Where its brokers are: "host:port", several with commas.
+    group : str
+        The consumer group.
+    shards : int
+        Its partitions.
+    """
+
+    name: str
+    brokers: str
+    group: str = _GROUP
+    shards: int = 4
+
+
+def attach(document: dict[str, Any], graph: Any, function: str, *, kafka: str, brokers: str) -> dict[str, Topic]:
+    """Find the topic that each child function reads; queues in memory become topics of the brokers given.
+
+    Parameters
+    ----------
+    document : dict
+        The graph as `to_dict` writes it; paths of queues are changed.
+    graph : RootFlowStep or RouterStep
+        The graph.
+    function : str
+        The function's name.
+    kafka : str
+        Brokers that the target brings along; "" if it brings none.
+    brokers : str
+        Brokers that whoever deploys has named.
+
+    Raises
+    ------
+    GraphError
+        A queue between functions has no stream that containers share.
+    """
+    if not hasattr(graph, "following"):  # a router: its models run in it
+        return {}
+    found: dict[str, Topic] = {}
+    for child, queue in queue_links(graph).items():
+        options = dict(queue.queue_options)  # type: ignore[attr-defined]  # it is a queue
+        path = queue.path or ""  # type: ignore[attr-defined]  # it is a queue
+        scheme = scheme_of(path)
+        hosts, _, topic = path.partition("://")[2].partition("/")
+        named = options.get("kafka_brokers") or hosts
+        named = ",".join(named) if isinstance(named, list) else named
+        if scheme in ("memory", "dummy"):
+            topic, named = f"{function}-{queue.name}", brokers or kafka
+        elif scheme != "kafka":
+            raise GraphError(
+                f"step '{queue.name}': the child function '{child}' reads it in another container, which takes a "
+                f"Kafka topic, not '{path}': write path='kafka://host:port/topic'"
+            )
+        elif named.partition(":")[0] in _HERE:
+            named = brokers or kafka or named
+        if not named or named.partition(":")[0] in _HERE:
+            raise GraphError(
+                f"step '{queue.name}': the child function '{child}' reads this queue in another container, where "
+                f"'{path or 'memory'}' is not: write path='kafka://host:port/topic', or say where Kafka is by kafka="
+            )
+        group = str(options.get("group") or _GROUP)
+        found[child] = Topic(topic.strip("/"), named, group, int(options.get("shards") or 4))
+        step = document["steps"][queue.name]
+        step["path"] = f"kafka://{named}/{topic.strip('/')}"
+        if step.get("options"):
+            step["options"].pop("kafka_brokers", None)
+    return found
