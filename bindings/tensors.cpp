@@ -3,7 +3,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
+
+#include <penstock/json_text.hpp>
 
 namespace penstock::python {
 namespace {
@@ -61,18 +65,36 @@ py::dict describe(const Tensor& tensor, const py::object& data) {
   return described;
 }
 
+/// BYTES as text, as in JSON; if some element is no text, all are bytes.
+py::object to_strings(const Tensor& tensor) {
+  const bool text = std::all_of(tensor.strings.begin(), tensor.strings.end(), is_utf8);
+  py::list strings;
+  for (const std::string& item : tensor.strings) strings.append(text ? py::object(py::str(item)) : py::bytes(item));
+  return py::module_::import("numpy")
+      .attr("array")(strings, py::arg("dtype") = "object")
+      .attr("reshape")(shape_of(tensor));
+}
+
+/// BF16 is the upper half of FP32, which NumPy has.
+py::object to_wider(const Tensor& tensor) {
+  py::array_t<float> wider(std::vector<py::ssize_t>(tensor.shape.begin(), tensor.shape.end()));
+  float* to = wider.mutable_data();
+  for (std::size_t i = 0; i < tensor.size / 2; ++i) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, tensor.data + 2 * i, sizeof half);
+    const std::uint32_t bits = std::uint32_t{half} << 16;
+    std::memcpy(to + i, &bits, sizeof bits);
+  }
+  return wider;
+}
+
 py::object parse(const std::string& json) { return py::module_::import("orjson").attr("loads")(py::bytes(json)); }
 
 }  // namespace
 
 py::object to_array(const Tensor& tensor) {
-  if (tensor.type == DataType::kBytes) {
-    py::list strings;
-    for (const std::string& item : tensor.strings) strings.append(item);
-    return py::module_::import("numpy")
-        .attr("array")(strings, py::arg("dtype") = "object")
-        .attr("reshape")(shape_of(tensor));
-  }
+  if (tensor.type == DataType::kBytes) return to_strings(tensor);
+  if (tensor.type == DataType::kBf16) return to_wider(tensor);
   auto owner = std::make_unique<std::shared_ptr<const void>>(tensor.storage);
   const py::capsule base(owner.release(), [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); });
   const std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());

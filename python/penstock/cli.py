@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from penstock import __version__
+from penstock.deploying.commands import deploy
 from penstock.errors import GraphError, PenstockError
 from penstock.plotting.draw import TEXTS
 from penstock.targets import TargetError, load_target
@@ -129,3 +130,6 @@ def run(target: str, inputs: tuple[str, ...], output: str, **options: Any) -> No
     except (PenstockError, OSError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+main.add_command(deploy)
