@@ -132,6 +132,7 @@ void Executor::call_batch(StepId id, Batch& batch, Emitter& out) {
   Slot& slot = *slots_[id];
   slot.stats.events.add_shared(batch.size());
   slot.stats.batches.add_shared();
+  slot.stats.sizes.add(batch.size());
   const TimePoint start = Clock::now();
   try {
     step.step->run(batch, out);

@@ -28,6 +28,12 @@ void Waiter::on_reply(Answer&& answer) {
 }
 
 Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry) {
+  const Admission admission = try_admit(std::move(root), std::move(body), std::move(envelope), entry);
+  if (admission == Admission::kFull) refused_.add_shared();
+  return admission;
+}
+
+Admission Executor::try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry) {
   if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
   if (!has_room(root->bytes)) return Admission::kFull;
   events_.fetch_add(1);
@@ -80,7 +86,7 @@ void Executor::post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
 /// Without a seat of the calling thread's own the lane wakes another for what is admitted.
 void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope) {
   for (;;) {
-    const Admission admission = admit(root, std::move(body), envelope);
+    const Admission admission = try_admit(root, std::move(body), envelope, kNoStep);
     if (admission == Admission::kAccepted) return;
     if (admission == Admission::kClosed) throw Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}};
     if (my_turn() != nullptr && my_turn() != &turn)

@@ -49,6 +49,23 @@ TEST(HistogramTest, SumsWhatItWasGiven) {
   EXPECT_EQ(histogram.total(), 2u);
 }
 
+TEST(SizeHistogramTest, ASizeFallsInTheFirstBucketThatHoldsIt) {
+  SizeHistogram histogram;
+  const std::pair<std::size_t, std::size_t> cases[] = {{0, 0}, {1, 0},     {2, 1},     {3, 2},
+                                                       {4, 2}, {1024, 10}, {1025, 11}, {99999, 11}};
+  std::size_t sum = 0;
+  for (const auto& [size, bucket] : cases) {
+    const std::uint64_t before = histogram.count(bucket);
+    histogram.add(size);
+    sum += size;
+    EXPECT_EQ(histogram.count(bucket), before + 1) << size;
+    if (bucket + 1 < SizeHistogram::kBuckets) {
+      EXPECT_LE(size, SizeHistogram::bound(bucket));
+    }
+  }
+  EXPECT_EQ(histogram.sum(), sum);
+}
+
 TEST(IdTest, IsARandomUuidInHexadecimal) {
   std::set<std::string> seen;
   for (int i = 0; i < 1000; ++i) {

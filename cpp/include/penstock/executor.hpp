@@ -109,6 +109,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   [[nodiscard]] std::size_t waiting(StepId step) const { return slots_[step]->channel.waiting(); }
   [[nodiscard]] bool slow(StepId step) const { return slots_[step]->slow.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t in_flight() const noexcept { return events_.load(); }
+  /// How often `admit` found no room.
+  [[nodiscard]] std::uint64_t refused() const noexcept { return refused_.get(); }
   [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
   /// The calling thread has a place here, so that `flush` is called on it soon.
   [[nodiscard]] bool seated() const { return my_turn() != nullptr; }
@@ -191,6 +193,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void wake_settling();
   void wake_waiting();
   bool has_room(std::size_t bytes) const;
+  Admission try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry);
   void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   std::uint64_t at_time(TimePoint when, Timers::Action action);
   void keep_time();
@@ -206,6 +209,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<TimePoint> asleep_until_{TimePoint{}};
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
+  Counter refused_;
   std::atomic<std::ptrdiff_t> held_{0};  ///< of the events admitted: those that steps hold on purpose
   std::atomic<std::size_t> resting_count_{0};
   std::atomic<std::uint64_t> moves_{0};        ///< deliveries while settling, see `quiet`

@@ -39,13 +39,29 @@ class Histogram {
   Counter sum_;
 };
 
+/// Counts of sizes in buckets that double, from 1 to 1,024. Any thread may add and read.
+class SizeHistogram {
+ public:
+  static constexpr std::size_t kBuckets = 12;
+  void add(std::size_t size) noexcept;
+  /// The upper bound of bucket `i`; the last bucket has none.
+  static constexpr std::size_t bound(std::size_t i) noexcept { return std::size_t{1} << i; }
+  [[nodiscard]] std::uint64_t count(std::size_t i) const noexcept { return buckets_[i].get(); }
+  [[nodiscard]] std::uint64_t sum() const noexcept { return sum_.get(); }
+
+ private:
+  std::array<Counter, kBuckets> buckets_;
+  Counter sum_;
+};
+
 /// What one step has done since its graph started.
 struct StepStats {
   Counter events;  ///< handled, however it ended
   Counter failed;
   Counter dropped;
-  Counter batches;  ///< calls that handled a batch
-  Histogram time;   ///< of calls; every 16th is measured, all of those that are slow
+  Counter batches;      ///< calls that handled a batch
+  SizeHistogram sizes;  ///< of those batches
+  Histogram time;       ///< of calls; every 16th is measured, all of those that are slow
 };
 
 }  // namespace penstock
