@@ -138,6 +138,10 @@ bool Connection::read_head() {
     return false;
   }
   buffer_.consume(end + 4);
+  if (auto refused = loop_.shared().access.judge(request_)) {
+    turn_down(std::move(*refused));
+    return false;
+  }
   return start_body();
 }
 
@@ -183,7 +187,8 @@ bool Connection::read_chunks() {
 }
 
 void Connection::dispatch() {
-  const Terms terms{parser_->keeps_alive(), parser_->http10(), parser_->head_only()};
+  const Terms terms{parser_->keeps_alive(), parser_->http10(), parser_->head_only(),
+                    loop_.shared().access.origin_of(request_)};
   const auto number = expect_answer(terms);
   phase_ = terms.keep_alive && number ? Phase::kHead : Phase::kDiscard;
   received_ = 0;
@@ -197,13 +202,15 @@ void Connection::dispatch() {
   }
 }
 
-void Connection::refuse(Refusal refusal) {
-  const bool head_only = phase_ != Phase::kHead && parser_->head_only();
+void Connection::turn_down(Response&& response) {
+  const bool has_head = parser_ && !request_.method().empty();
+  const bool head_only = has_head && parser_->head_only();
+  const std::string* origin = has_head ? loop_.shared().access.origin_of(request_) : nullptr;
   phase_ = Phase::kDiscard;  // a read may still be going on, so the buffers stay as they are
   received_ = 0;
   waiting_ = false;
-  const auto number = expect_answer({.keep_alive = false, .http10 = false, .head_only = head_only});
-  if (number) send(*number, error_response(refusal.status, refusal.text));
+  const auto number = expect_answer({.keep_alive = false, .http10 = false, .head_only = head_only, .origin = origin});
+  if (number) send(*number, std::move(response));
 }
 
 bool Connection::is_late(Clock::time_point now) const {

@@ -40,7 +40,8 @@ class Connection final : public Outbox {
   bool start_body();
   bool read_chunks();
   void dispatch();
-  void refuse(Refusal refusal);
+  void refuse(Refusal refusal) { turn_down(error_response(refusal.status, refusal.text)); }
+  void turn_down(Response&& response);
   [[nodiscard]] bool is_late(Clock::time_point now) const;
   std::string_view unread() const noexcept;
 

@@ -153,9 +153,10 @@ bool Front::answer_health(const Request& request, Reply& reply) const {
 }
 
 bool Front::is_protocol_get(const Request& request) const {
+  if (options_.frontend == kNoStep || (request.method() != "GET" && request.method() != "HEAD")) return false;
   const std::string_view path = request.path();
-  return options_.frontend != kNoStep && (request.method() == "GET" || request.method() == "HEAD") &&
-         (path == "/v2" || path.substr(0, 4) == "/v2/");
+  if (path == "/") return request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
+  return path == "/v2" || path.substr(0, 4) == "/v2/" || path == "/metrics";
 }
 
 /// Below the models' prefix a protocol-shaped request is decoded here; anything else stays bytes.

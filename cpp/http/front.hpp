@@ -17,8 +17,8 @@ namespace penstock::http {
 /// Between the wire and a graph: requests become events, answers become responses.
 ///
 /// Health is answered here, without the gate; other GET calls of the protocol go to the plan's
-/// `frontend` step; everything else enters the graph with its path. Below `model_prefix`, tensors are
-/// decoded before Python sees them.
+/// `frontend` step, as do GET /metrics and a browser's GET /; everything else enters the graph with its path. Below
+/// `model_prefix`, tensors are decoded before Python sees them.
 class Front final : public Application {
  public:
   struct Options {

@@ -1,14 +1,17 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
 
+#include <penstock/stats.hpp>
+
 namespace penstock::http {
 
 /// Counts the connections that are open to requests or still have something to answer, so that a
-/// drain can wait for none. Thread-safe; its mutex is a leaf.
+/// drain can wait for none; and what has been answered. Thread-safe; its mutex is a leaf.
 class Gate {
  public:
   void enter() {
@@ -29,7 +32,24 @@ class Gate {
     return empty_.wait_for(lock, at_most, [this] { return inside_ == 0; });
   }
 
+  static constexpr std::size_t kClasses = 6;
+  static constexpr std::size_t kCodes = 17;
+  void answered(int status) noexcept {
+    const auto hundreds = static_cast<std::size_t>(status) / 100;
+    answers_[hundreds < kClasses ? hundreds : 0].add_shared();
+  }
+  void called(int code) noexcept {
+    const auto known = static_cast<std::size_t>(code);
+    calls_[known < kCodes ? known : 2].add_shared();
+  }
+  /// Answers over HTTP whose status has these hundreds.
+  [[nodiscard]] std::uint64_t answers(std::size_t hundreds) const noexcept { return answers_[hundreds].get(); }
+  /// Calls of gRPC that ended with this code.
+  [[nodiscard]] std::uint64_t calls(std::size_t code) const noexcept { return calls_[code].get(); }
+
  private:
+  std::array<Counter, kClasses> answers_;
+  std::array<Counter, kCodes> calls_;
   std::mutex mutex_;
   std::condition_variable empty_;
   std::size_t inside_ = 0;

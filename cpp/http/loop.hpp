@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -13,6 +14,7 @@
 
 #include <penstock/ref.hpp>
 
+#include <http/access.hpp>
 #include <http/application.hpp>
 #include <http/gate.hpp>
 #include <http/limits.hpp>
@@ -27,12 +29,13 @@ namespace penstock::http {
 
 /// What all loops of a server have in common.
 struct Shared {
-  Shared(Application& answerer, const Limits& given, http2::Calls* taker)
-      : application(answerer), calls(taker), limits(given) {}
+  Shared(Application& answerer, const Limits& given, Access admitted, http2::Calls* taker)
+      : application(answerer), calls(taker), limits(given), access(std::move(admitted)) {}
 
   Application& application;
   http2::Calls* const calls;  ///< takes gRPC calls; may be null
   const Limits limits;
+  const Access access;
   Gate gate;
   std::atomic<bool> draining{false};
   std::atomic<std::size_t> connections{0};  ///< sockets that are open, also those that only linger

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <http/access.hpp>
 #include <http/gate.hpp>
 
 namespace penstock::http {
@@ -58,11 +59,13 @@ void Outbox::send(std::uint64_t number, Response&& response) {
   std::function<void()> callback;
   const std::lock_guard lock(mutex_);
   if (gone_) return;
+  gate_.answered(response.status);
   Slot& answer = slot(number);
   assert(number >= front_ && number < back_ && !answer.ready);
   callback = std::move(answer.abandoned);
   answer.abandoned = nullptr;
   answer.last = !answer.terms.keep_alive || draining_.load(std::memory_order_relaxed);
+  if (answer.terms.origin != nullptr) allow(response, *answer.terms.origin);
   answer.head.clear();
   append_head(answer.head, response, {answer.terms.http10, answer.last});
   const bool bodiless = answer.terms.head_only || response.status == 204 || response.status == 304;

@@ -32,6 +32,7 @@ class Outbox : public Peer {
     bool keep_alive = true;
     bool http10 = false;
     bool head_only = false;
+    const std::string* origin = nullptr;  ///< whose pages may read the answer; see Access
   };
 
   void send(std::uint64_t number, Response&& response) override;

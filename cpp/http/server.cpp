@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/socket.h>
+
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
@@ -18,18 +20,20 @@ namespace {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
+using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;  // Asio has no public name for it
 
 /// A port and those who come to it. Used by whoever polls the loop that it belongs to.
 struct Listener {
   Listener(asio::io_context& context, Protocol p) : acceptor(context), protocol(p) {}
 
   /// Throws std::system_error.
-  void listen(asio::io_context& context, const std::string& host, std::uint16_t port) {
+  void listen(asio::io_context& context, const std::string& host, std::uint16_t port, bool reuse_port) {
     try {
       tcp::resolver resolver(context);
       const tcp::endpoint endpoint = resolver.resolve(host, std::to_string(port), tcp::resolver::passive)->endpoint();
       acceptor.open(endpoint.protocol());
       acceptor.set_option(tcp::acceptor::reuse_address(true));
+      if (reuse_port) acceptor.set_option(ReusePort(true));
       acceptor.bind(endpoint);
       acceptor.listen();
       number = acceptor.local_endpoint().port();
@@ -55,7 +59,7 @@ struct Listener {
 class Server::Impl {
  public:
   Impl(Options options, Application& application, http2::Calls* calls)
-      : options_(std::move(options)), shared_(application, options_.limits, calls) {
+      : options_(std::move(options)), shared_(application, options_.limits, options_.access, calls) {
     const std::size_t count = options_.io_threads == 0 ? 1 : options_.io_threads;
     for (std::size_t i = 0; i < count; ++i) loops_.push_back(std::make_unique<Loop>(i, shared_));
     asio::io_context& context = loops_[0]->context();
@@ -68,8 +72,8 @@ class Server::Impl {
   void listen() {
     asio::io_context& context = loops_[0]->context();
     try {
-      listeners_[0]->listen(context, options_.host, options_.port);
-      if (options_.grpc_port) listeners_[1]->listen(context, options_.host, *options_.grpc_port);
+      listeners_[0]->listen(context, options_.host, options_.port, options_.reuse_port);
+      if (options_.grpc_port) listeners_[1]->listen(context, options_.host, *options_.grpc_port, options_.reuse_port);
     } catch (const std::system_error&) {
       close_acceptors();
       throw;
@@ -109,6 +113,7 @@ class Server::Impl {
 
   std::size_t loops() const noexcept { return loops_.size(); }
   std::size_t connections() const noexcept { return shared_.connections.load(); }
+  const Gate& gate() const noexcept { return shared_.gate; }
   Loop& loop(std::size_t index) { return *loops_.at(index); }
 
  private:
@@ -163,6 +168,7 @@ bool Server::drain(std::chrono::milliseconds at_most) { return impl_->drain(at_m
 void Server::stop() { impl_->stop(); }
 std::size_t Server::loops() const noexcept { return impl_->loops(); }
 std::size_t Server::connections() const noexcept { return impl_->connections(); }
+const Gate& Server::gate() const noexcept { return impl_->gate(); }
 bool Server::assist(std::size_t loop, std::chrono::milliseconds at_most) { return impl_->loop(loop).assist(at_most); }
 void Server::wake(std::size_t loop) { impl_->loop(loop).wake(); }
 

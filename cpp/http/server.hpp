@@ -7,7 +7,9 @@
 #include <optional>
 #include <string>
 
+#include <http/access.hpp>
 #include <http/application.hpp>
+#include <http/gate.hpp>
 #include <http/limits.hpp>
 
 namespace penstock::http2 {
@@ -22,7 +24,9 @@ struct Options {
   std::uint16_t port = 0;                    ///< 0: any that is free
   std::optional<std::uint16_t> grpc_port{};  ///< one more port, for HTTP/2 alone
   std::size_t io_threads = 2;
-  Limits limits;
+  bool reuse_port = false;  ///< further processes may listen there, too: the kernel spreads the connections
+  Limits limits{};
+  Access access{};
 };
 
 /// A server of HTTP/1.1 and HTTP/2: `listen`, `start`, ..., `drain`, `stop`. The application, and
@@ -52,6 +56,7 @@ class Server {
 
   [[nodiscard]] std::size_t loops() const noexcept;
   [[nodiscard]] std::size_t connections() const noexcept;  ///< open now
+  [[nodiscard]] const Gate& gate() const noexcept;         ///< what has been answered
   /// Reads and works for a loop in place of its thread while that is busy in `after_poll`. Returns
   /// when its thread is back or the time is up; false if the thread was at its loop all along, or the server is
   /// stopped.

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include <sys/socket.h>
@@ -109,8 +110,15 @@ void Connection::open(const Ref<StreamState>& stream) {
   const bool is_call = is_grpc(request.content_type());
   const auto number = static_cast<std::uint64_t>(stream->id);
   if (!refusal && is_call && shared.calls == nullptr) refusal = {415, "this server takes no gRPC calls"};
+  std::optional<http::Response> refused;
   if (refusal) {
-    Session::send(number, http::error_response(refusal.status, refusal.text));
+    refused = http::error_response(refusal.status, refusal.text);
+  } else {
+    refused = shared.access.judge(request);
+    stream->origin = shared.access.origin_of(request);
+  }
+  if (refused) {
+    Session::send(number, std::move(*refused));
   } else if (is_call) {
     stream->call = shared.calls->open(std::move(request), Stream(Ref<Session>(this), stream->id));
   } else {

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
 #include <sys/socket.h>
 
+#include <http/access.hpp>
 #include <http2/callbacks.hpp>
 
 namespace penstock::http2 {
@@ -18,6 +20,14 @@ constexpr std::uint32_t kFrameSize = 64 * 1024;
 constexpr std::uint32_t kHeadSize = 32 * 1024;
 
 thread_local Cork* cork = nullptr;
+
+/// A call's last words: trailers, or headers alone.
+int code_of(const Output& last) {
+  for (const Fields* fields : {&last.trailers, &last.headers})
+    for (const auto& [name, value] : *fields)
+      if (name == "grpc-status") return std::atoi(value.c_str());
+  return 2;  // UNKNOWN, as a client has it then
+}
 
 }  // namespace
 
@@ -61,7 +71,10 @@ Session::StreamState* Session::find(std::int32_t id) noexcept {
 
 void Session::send(std::int32_t id, Output&& output) {
   const Hold hold(*this);
-  if (StreamState* stream = find(id); stream != nullptr && !stream->last) queue(*stream, std::move(output));
+  StreamState* stream = find(id);
+  if (stream == nullptr || stream->last) return;
+  if (output.last) gate_.called(code_of(output));
+  queue(*stream, std::move(output));
 }
 
 void Session::queue(StreamState& stream, Output&& output) {
@@ -93,9 +106,11 @@ void Session::send(std::uint64_t number, http::Response&& response) {
   const Hold hold(*this);
   StreamState* stream = find(static_cast<std::int32_t>(number));
   if (stream == nullptr || stream->last) return;
+  gate_.answered(response.status);
   callback = std::move(stream->on_abandoned);
   stream->on_abandoned = nullptr;
   Output output;
+  if (stream->origin != nullptr) http::allow(response, *stream->origin);
   output.headers = http::fields_of(response);
   const bool bodiless = stream->head_only || response.status == 204 || response.status == 304;
   if (!bodiless) output.bodies.push_back(std::move(response.body));

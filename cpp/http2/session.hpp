@@ -60,6 +60,7 @@ class Session : public http::Peer {
     std::size_t queued = 0;  ///< bytes of the bodies that no frame has been made for
     Fields trailers;
     std::function<void()> on_abandoned;
+    const std::string* origin = nullptr;  ///< whose pages may read the answer; see http::Access
   };
 
   /// Something that the client has done.

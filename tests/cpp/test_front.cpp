@@ -178,6 +178,7 @@ TEST_F(FrontTest, AFullGraphSaysWhenToComeAgain) {
   const auto refused = ask(post("x"));
   EXPECT_EQ(refused.status, 503);
   EXPECT_NE(refused.head.find("Retry-After: 1\r\n"), std::string::npos);
+  EXPECT_EQ(run->executor->refused(), 1u);
   release.set();
   EXPECT_EQ(first.receive().status, 200);
 }
@@ -268,7 +269,24 @@ TEST_F(FrontTest, OtherGetCallsOfTheProtocolGoToTheFrontend) {
   serve(std::move(graph));
   EXPECT_EQ(ask(get("/v2/models/m?full")).body, "77");
   EXPECT_EQ(ask(get("/v20")).body, "0") << "not of the protocol";
+  EXPECT_EQ(ask(get("/")).body, "0") << "not a browser's";
   EXPECT_EQ(ask(post("abc", "", "/v2/models/m")).body, "3");
+}
+
+TEST_F(FrontTest, MetricsAndABrowsersFirstPageGoToTheFrontend) {
+  Graph graph = with(measures());
+  graph
+      .add("frontend",
+           [](Event& event, Pass&) {
+             event.body = number(event.envelope->path == "/" ? 1 : 2);
+             return Verdict::kEmit;
+           })
+      .responder = true;
+  front_options.frontend = 1;
+  serve(std::move(graph));
+  EXPECT_EQ(ask(get("/metrics")).body, "2");
+  EXPECT_EQ(ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html,*/*;q=0.8\r\n\r\n").body, "1");
+  EXPECT_EQ(ask(post("abc", "Accept: text/html\r\n")).body, "3");
 }
 
 TEST_F(FrontTest, ADrainAnswersWhatHasCome) {

@@ -27,6 +27,27 @@ TEST_F(HttpTest, APortInUseIsSaidClearly) {
   }
 }
 
+TEST_F(HttpTest, APortCanBeSharedByThoseWhoAgree) {
+  options.reuse_port = true;
+  start();
+  options.port = server->port();
+  Server second(options, application);
+  second.listen();
+  EXPECT_EQ(second.port(), server->port());
+  options.reuse_port = false;
+  EXPECT_THROW(Server(options, application).listen(), std::system_error);
+}
+
+TEST_F(HttpTest, AnswersAreCountedByTheirStatus) {
+  start();
+  EXPECT_EQ(connect().ask(kEcho).status, 200);
+  EXPECT_EQ(connect().ask(kEcho).status, 200);
+  EXPECT_EQ(connect().ask("GET /echo HTTP/1.1\r\n\r\n").status, 400);
+  EXPECT_EQ(server->gate().answers(2), 2u);
+  EXPECT_EQ(server->gate().answers(4), 1u);
+  EXPECT_EQ(server->gate().answers(5), 0u);
+}
+
 TEST_F(HttpTest, ADrainWaitsForOpenRequestsAndClosesIdleConnections) {
   start();
   auto idle = connect();
