@@ -66,6 +66,14 @@ py::dict step_stats(const Executor& executor, StepId id) {
   described["batches"] = stats.batches.get();
   described["waiting"] = executor.waiting(id);
   described["slow"] = executor.slow(id);
+  py::list times, sizes;
+  for (std::size_t i = 0; i < Histogram::kBuckets; ++i) times.append(stats.time.count(i));
+  for (std::size_t i = 0; i < SizeHistogram::kBuckets; ++i) sizes.append(stats.sizes.count(i));
+  described["times"] = std::move(times);
+  described["time"] = std::chrono::duration<double>(stats.time.sum()).count();
+  described["sizes"] = std::move(sizes);
+  described["batched"] = stats.sizes.sum();
+  described["batching"] = executor.plan()[id].batch_size > 1;
   const std::uint64_t measured = stats.time.total();
   described["seconds"] =
       measured == 0 ? 0.0 : std::chrono::duration<double>(stats.time.sum()).count() / static_cast<double>(measured);
@@ -209,7 +217,10 @@ void register_core(py::module_& m) {
       .def("drain", &Core::drain, py::arg("timeout"),
            "Take no more events and wait until all are settled; whether they are.")
       .def("close", &Core::close)
-      .def("stats", &Core::stats);
+      .def("stats", &Core::stats, "What each step has done; bucket i of `times` ends at 2**i us, of `sizes` at 2**i.")
+      .def_property_readonly("in_flight", [](const Core& core) { return core.executor()->in_flight(); })
+      .def_property_readonly(
+          "refused", [](const Core& core) { return core.executor()->refused(); }, "Requests that found no room.");
 }
 
 }  // namespace penstock::python

@@ -47,13 +47,19 @@ class PythonHost final : public http::Host {
 class PyServer {
  public:
   PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds,
-           double deadline, std::optional<std::uint16_t> grpc_port)
+           double deadline, std::optional<std::uint16_t> grpc_port, bool reuse_port, const py::dict& limits,
+           std::vector<std::string> tokens, std::vector<std::string> origins)
       : front_(core.executor(), host_,
-               {core.plan().model_prefix, core.plan().frontend, responds,
-                std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000))}),
-        calls_(core.executor(), host_, call_options(core, responds, deadline)), service_(core.service()),
-        server_({.host = host, .port = port, .grpc_port = grpc_port, .io_threads = io_threads, .limits = {}}, front_,
-                &calls_) {
+               {core.plan().model_prefix, core.plan().frontend, responds, milliseconds(deadline)}),
+        calls_(core.executor(), host_, call_options(core, responds, deadline, limits)), service_(core.service()),
+        server_({.host = host,
+                 .port = port,
+                 .grpc_port = grpc_port,
+                 .io_threads = io_threads,
+                 .reuse_port = reuse_port,
+                 .limits = limits_of(limits),
+                 .access = {std::move(tokens), std::move(origins)}},
+                front_, &calls_) {
     front_.wake = [this](std::size_t loop) { server_.wake(loop); };
     try {
       server_.listen();
@@ -78,10 +84,20 @@ class PyServer {
     front_.set_ready(ready);
     calls_.set_ready(ready);
   }
+  py::dict stats() const {
+    py::list answers, calls;
+    for (std::size_t i = 0; i < http::Gate::kClasses; ++i) answers.append(server_.gate().answers(i));
+    for (std::size_t i = 0; i < http::Gate::kCodes; ++i) calls.append(server_.gate().calls(i));
+    py::dict described;
+    described["answers"] = std::move(answers);
+    described["calls"] = std::move(calls);
+    described["connections"] = server_.connections();
+    return described;
+  }
   bool drain(double seconds) {
     set_ready(false);
     const WithoutGil released;
-    return server_.drain(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
+    return server_.drain(milliseconds(seconds));
   }
   void stop() {
     const WithoutGil released;
@@ -90,11 +106,31 @@ class PyServer {
   }
 
  private:
-  static grpc::Front::Options call_options(const Core& core, bool responds, double deadline) {
+  static http::Limits limits_of(const py::dict& given) {
+    http::Limits limits;
+    set(given, "body_bytes", limits.body_bytes);
+    set(given, "connections", limits.connections);
+    set(given, "header_timeout", limits.header_timeout);
+    set(given, "body_timeout", limits.body_timeout);
+    set(given, "idle_timeout", limits.idle_timeout);
+    return limits;
+  }
+  static void set(const py::dict& given, const char* name, std::size_t& to) {
+    if (given.contains(name)) to = given[name].cast<std::size_t>();
+  }
+  static void set(const py::dict& given, const char* name, std::chrono::milliseconds& to) {
+    if (given.contains(name)) to = milliseconds(given[name].cast<double>());
+  }
+  static std::chrono::milliseconds milliseconds(double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  }
+  static grpc::Front::Options call_options(const Core& core, bool responds, double deadline, const py::dict& limits) {
     grpc::Front::Options options;
     options.frontend = core.plan().frontend;
     options.responds = responds;
-    options.deadline = std::chrono::milliseconds(static_cast<std::int64_t>(deadline * 1000));
+    set(limits, "message_bytes", options.message_bytes);
+    set(limits, "body_timeout", options.message_timeout);
+    options.deadline = milliseconds(deadline);
     return options;
   }
 
@@ -111,13 +147,18 @@ void register_server(py::module_& m) {
   py::class_<PyServer>(m, "Server",
                        "The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.")
       .def(py::init<const Core&, const std::string&, std::uint16_t, std::size_t, bool, double,
-                    std::optional<std::uint16_t>>(),
+                    std::optional<std::uint16_t>, bool, const py::dict&, std::vector<std::string>,
+                    std::vector<std::string>>(),
            py::arg("core"), py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2,
            py::arg("responds") = true, py::arg("deadline") = 30.0, py::arg("grpc_port") = py::none(),
+           py::arg("reuse_port") = false, py::arg("limits") = py::dict(),
+           py::arg("tokens") = std::vector<std::string>(), py::arg("origins") = std::vector<std::string>(),
            py::keep_alive<1, 2>())
       .def_property_readonly("port", &PyServer::port)
       .def_property_readonly("grpc_port", &PyServer::grpc_port)
       .def("start", &PyServer::start)
+      .def("stats", &PyServer::stats,
+           "Answers over HTTP by the hundreds of their status, calls of gRPC by code, connections.")
       .def("set_ready", &PyServer::set_ready, py::arg("ready"))
       .def("drain", &PyServer::drain, py::arg("timeout"),
            "Answer what has come, take no more; whether all was answered.")
