@@ -1,10 +1,12 @@
-"""The calls of the Open Inference Protocol that are no inference: what is served, and is it ready.
+"""The calls of the Open Inference Protocol that are no inference: what is served, is it ready, what has it done.
 
-The plan has a step for them, apart from the graph: the HTTP server sends every GET below ``/v2`` to it.
+The plan has a step for them, apart from the graph: the HTTP server sends every GET below ``/v2`` to it, and all that
+is below ``/v2/repository``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
     from penstock.models import V2ModelServer
 
 Answer = tuple[int, Any]
+
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "generate",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+]
+_POST_ONLY = ("infer", "generate", "generate_stream")
+_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 
 
 class Frontend:
@@ -41,28 +55,61 @@ class Frontend:
 
     def choose(self, event: Any) -> int:
         """Say where an event goes: 0 if its body is now the answer, 1 if it is for the graph."""
-        answer = self.get(event.path)
+        reading = event.method in ("", "GET", "HEAD")
+        answer = self.get(event.path) if reading else self.post(event.path, event.method, event.body)
         if answer is None:
             return 1
         status, body = answer
-        event.body = body if status == 200 else Response(body=body, status_code=status, content_type="application/json")
+        if status == 200:
+            event.body = body
+        else:
+            headers = {"Allow": "POST"} if status == 405 else {}
+            event.body = Response(headers, body, "application/json", status)
         return 0
 
     def get(self, path: str) -> Answer | None:
         """Answer a GET: status and body; None if the path is none of the protocol's."""
-        parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
+        parts = _parts(path)
         if parts[0] != "v2":
-            return None
+            return self._description() if parts == ["openapi.json"] else None
         if parts[1:2] == ["models"] and len(parts) > 2 and parts[2:] != ["stats"]:
             return self._of_model(parts[2], parts[3:])
         match parts[1:]:
             case []:
-                return 200, {"name": self._name, "version": __version__, "extensions": []}
+                return 200, {"name": self._name, "version": __version__, "extensions": EXTENSIONS}
             case ["health"]:
                 return 200, {"name": self._name, "version": "v2", "extensions": []}
             case ["models"]:
                 return 200, {"models": self._names}
         return self._of_all(parts[1:])
+
+    def _description(self) -> Answer:
+        from penstock.openapi import describe
+
+        return 200, describe(self._name, self._names)
+
+    def post(self, path: str, method: str, body: Any) -> Answer | None:
+        """Answer a call of the model repository: status and body; None if the path is none of its."""
+        parts = _parts(path)
+        if parts[:2] != ["v2", "repository"]:
+            return None
+        place = parts[2:] if parts[2:3] in (["index"], ["models"]) else parts[3:]  # one of several repositories
+        if place == ["index"]:
+            return self._index(body) if method == "POST" else _wrong_verb(method)
+        if len(place) == 3 and place[0] == "models" and place[2] in ("load", "unload"):
+            if method != "POST":
+                return _wrong_verb(method)
+            return 501, {"error": f"to {place[2]} a model is not offered: the graph says which models there are"}
+        return 404, {"error": "Not Found"}
+
+    def _index(self, body: Any) -> Answer:
+        if body is not None and not isinstance(body, Mapping):
+            return 400, {"error": "the body of an index is an object"}
+        ready = (body or {}).get("ready", False)
+        if not isinstance(ready, bool):
+            return 400, {"error": "ready must be true or false"}
+        listed = [self._listed(name) for name in self._names]
+        return 200, [model for model in listed if not ready or model["state"] == "READY"]
 
     def _of_all(self, path: list[str]) -> Answer | None:
         match path:
@@ -77,6 +124,10 @@ class Frontend:
             model, rest = f"{model}:{rest[1]}", rest[2:]
         if not rest:
             return self._metadata(model)
+        if rest == ["config"]:
+            return self._config(model)
+        if len(rest) == 1 and rest[0] in _POST_ONLY:
+            return _wrong_verb("GET")
         if rest == ["stats"]:
             return (200, self._statistics([model])) if model in self._models else self._unknown(model)
         return self._model_ready(model) if rest == ["ready"] else None
@@ -91,6 +142,24 @@ class Frontend:
         if any(versions):
             body["versions"] = [version for version in versions if version]
         return 200, body
+
+    def _config(self, name: str) -> Answer:
+        """Describe a model as its configuration: in the words of the protocol, and in those of Triton's files."""
+        status, known = self._metadata(name)
+        if status != 200:
+            return status, known
+        inputs, outputs = known.get("inputs", []), known.get("outputs", [])
+        return 200, {
+            "name": known["name"],
+            "platform": known["platform"],
+            "backend": "python",
+            "max_batch_size": 0,
+            "version_policy": {"all": {}},
+            "input": [_config_tensor(tensor) for tensor in inputs],
+            "output": [_config_tensor(tensor) for tensor in outputs],
+            "inputs": inputs,
+            "outputs": outputs,
+        }
 
     def _ensemble(self, name: str) -> Answer:
         if name not in self._names:
@@ -127,21 +196,42 @@ class Frontend:
         events, failed, batches = (step.get(key, 0) for key in ("events", "failed", "batches"))
         executions = batches or events
         nanoseconds = int(step.get("seconds", 0.0) * executions * 1e9)
+        done = {
+            "success": (events - failed, nanoseconds),
+            "fail": (failed, 0),
+            "compute_infer": (executions, nanoseconds),
+        }
         base, _, version = name.partition(":")
         return {
             "name": base,
             "version": version,
+            "last_inference": 0,
             "inference_count": events - failed,
             "execution_count": executions,
             "inference_stats": {
-                "success": {"count": events - failed, "ns": nanoseconds},
-                "fail": {"count": failed, "ns": 0},
-                "compute_infer": {"count": executions, "ns": nanoseconds},
+                name: dict(zip(("count", "ns"), done.get(name, (0, 0)), strict=True)) for name in _DURATIONS
             },
+            "response_stats": {},
+            "batch_stats": [],
+            "memory_usage": [],
         }
 
     def _unknown(self, name: str) -> Answer:
         return 404, {"error": f"model {name} doesnt exist, available models: {' | '.join(self._names)}"}
+
+
+def _parts(path: str) -> list[str]:
+    return [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
+
+
+def _wrong_verb(method: str) -> Answer:
+    return 405, {"error": f"method {method} not allowed, use POST"}
+
+
+def _config_tensor(tensor: dict[str, Any]) -> dict[str, Any]:
+    datatype = tensor.get("datatype", "")
+    kind = "STRING" if datatype == "BYTES" else datatype
+    return {"name": tensor.get("name", ""), "data_type": f"TYPE_{kind}", "dims": tensor.get("shape", [])}
 
 
 def _step_of(model: str, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from penstock import tensors
 from penstock.errors import BadRequest, GraphError, StepNotReady, refuse
 from penstock.event import Response
 from penstock.files import check_trust, open_model
+from penstock.generate import GENERATE, generate
 from penstock.loading import Loading, check_hooks, has_coroutines, run_coroutine
 from penstock.operations import PREDICT, check_inputs, operation_of, put_reply, request_of, rows_of_dicts
 from penstock.replies import metadata_of, reply_in_rows, reply_in_tensors
@@ -277,6 +278,8 @@ class V2ModelServer:
             if result is not event:
                 event.body = result
             return event
+        if operation in GENERATE:
+            return generate(self, event, operation)
         if operation not in (*PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
         reply = self._infer(request_of(event, self._input_path), operation, event.id)
@@ -391,5 +394,5 @@ class V2ModelServer:
         if named is None:
             reply = reply_in_rows(self, request_id, result, operation)
         else:
-            reply = reply_in_tensors(self, request["inputs"], request_id, result, named, operation)
+            reply = reply_in_tensors(self, request, request_id, result, named, operation)
         return self.postprocess(reply)

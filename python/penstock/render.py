@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from penstock.tensors import in_json
+
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 Rendered = tuple[int, str, dict[str, str] | None, bytes]
 
@@ -33,6 +35,8 @@ def render(body: Any) -> Rendered:
         return 200, "application/octet-stream", None, bytes(body)
     if hasattr(body, "status_code") and hasattr(body, "body"):  # penstock's, MLRun's or Nuclio's Response
         return _render_response(body)
+    if type(body) is dict and "outputs" in body:
+        body = in_json(body)
     return 200, "application/json", None, orjson.dumps(body, default=_plain, option=_OPTIONS)
 
 

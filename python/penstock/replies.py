@@ -28,17 +28,22 @@ def reply_in_rows(model: V2ModelServer, request_id: str, result: Any, operation:
 
 
 def reply_in_tensors(  # noqa: PLR0917  # what a reply is made of
-    model: V2ModelServer, inputs: Any, request_id: str, result: Any, names: list[str], operation: str
+    model: V2ModelServer, request: dict[str, Any], request_id: str, result: Any, names: list[str], operation: str
 ) -> dict[str, Any]:
     """Return the reply to a request of tensors; the model learns what it is from its first one."""
     reply: dict[str, Any] = {"id": request_id} if request_id else {}
     reply["model_name"] = model.name if operation == "explain" else model.name.partition(":")[0]
     outputs = tensors.to_tensors(result, [str(output.get("name")) for output in model.outputs])
+    halves = {output.get("name") for output in model.outputs if output.get("datatype") == "BF16"}
+    for output in outputs:
+        if output["name"] in halves and output["datatype"] == "FP32":  # what NumPy has for it
+            output["datatype"] = "BF16"
     if model.version:
         reply["model_version"] = model.version
     if not model.inputs or not model.outputs:
+        inputs = request["inputs"]
         model.learn(inputs if isinstance(inputs, Mapping) else {names[0]: inputs}, outputs)
-    reply["outputs"] = outputs
+    reply["outputs"] = tensors.chosen(outputs, request.get("outputs"))
     return reply
 
 

@@ -15,8 +15,10 @@ DTYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
     "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
     "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object",
+    "BF16": "float32",  # NumPy has no BF16; an FP32 holds each of its values
 }  # fmt: skip
-_DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
+_DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items() if datatype != "BF16"} | {"bfloat16": "BF16"}
+_HALVES = ("FP16", "BF16")
 _KEYS = ("name", "shape", "datatype")
 
 
@@ -108,18 +110,72 @@ def metadata_of(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {"name": name, "datatype": _DATATYPES.get(array.dtype.name, "BYTES"), "shape": shape}
 
 
+def chosen(outputs: list[dict[str, Any]], asked: object) -> list[dict[str, Any]]:
+    """Return the outputs that a request asks for, in its order; all of them if it asks for none.
+
+    Raises
+    ------
+    BadRequest
+        There is no such output.
+
+    Examples
+    --------
+    >>> chosen([{"name": "a"}, {"name": "b"}], [{"name": "b"}])
+    [{'name': 'b'}]
+    """
+    if not isinstance(asked, (list, tuple)) or not asked:
+        return outputs
+    by_name = {output["name"]: output for output in outputs}
+    picked = []
+    for item in asked:
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if not isinstance(name, str):
+            raise BadRequest("outputs must hold objects with a name")
+        if name not in by_name:
+            known = ", ".join(f"'{known}'" for known in by_name) or "none"
+            raise BadRequest(f"the model has no output '{name}', it has {known}")
+        picked.append(by_name[name])
+    return picked
+
+
+def in_json(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return a reply as JSON has it, which knows neither FP16 nor BF16: those go as FP32.
+
+    Examples
+    --------
+    >>> in_json({"outputs": [{"name": "y", "shape": [1], "datatype": "FP16", "data": [1.5]}]})["outputs"][0]["datatype"]
+    'FP32'
+    """
+    outputs = reply.get("outputs")
+    if not isinstance(outputs, list) or not are_tensors(outputs):
+        return reply
+    if all(output["datatype"] not in _HALVES for output in outputs):
+        return reply
+    return {**reply, "outputs": [_widened(output) for output in outputs]}
+
+
 def _to_tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     import numpy as np
 
-    if array.dtype.name == "float16":  # JSON has no FP16
-        array = array.astype("float32")
     datatype = _DATATYPES.get(array.dtype.name, "BYTES")
     data = array.reshape(-1).tolist()
     if datatype == "BYTES":
-        data = [item.decode("utf-8") if isinstance(item, bytes) else str(item) for item in data]
+        data = [_text(item) if isinstance(item, bytes) else str(item) for item in data]
     elif array.dtype.kind == "f" and not np.isfinite(array).all():
         data = [item if math.isfinite(item) else None for item in data]
     return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+
+
+def _widened(output: dict[str, Any]) -> dict[str, Any]:
+    return {**output, "datatype": "FP32"} if output["datatype"] in _HALVES else output
+
+
+def _text(item: bytes) -> str | bytes:
+    """Return an element of BYTES as text, which is what JSON has; bytes that are none stay, for the wire's own form."""
+    try:
+        return item.decode("utf-8")
+    except UnicodeDecodeError:
+        return item
 
 
 def _flatten(data: Any) -> list[Any]:
@@ -131,7 +187,7 @@ def _flatten(data: Any) -> list[Any]:
 
 def _without_null(data: Any, datatype: str) -> Any:
     """Read null as NaN, where the datatype has one."""
-    if not datatype.startswith("FP"):
+    if "FP" not in datatype and datatype != "BF16":
         return data
     if isinstance(data, (list, tuple)):
         changes = any(item is None or isinstance(item, (list, tuple)) for item in data)

@@ -3,7 +3,7 @@
 import penstock
 import pytest
 from penstock.ensemble import VotingEnsemble
-from penstock.frontend import Frontend
+from penstock.frontend import EXTENSIONS, Frontend
 from penstock.models import V2ModelServer
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [-1, 4]}
@@ -34,7 +34,11 @@ def frontend():
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/", "/v2?verbose=1"])
 def test_the_server_says_what_it_is(frontend, path):
-    assert frontend.get(path) == (200, {"name": "shop", "version": penstock.__version__, "extensions": []})
+    assert frontend.get(path) == (
+        200,
+        {"name": "shop", "version": penstock.__version__, "extensions": EXTENSIONS},
+    )
+    assert "binary_tensor_data" in EXTENSIONS
 
 
 def test_the_models_are_listed(frontend):
@@ -124,3 +128,62 @@ def test_statistics_count_calls_and_failures():
 
 def test_an_unknown_model_has_no_statistics(frontend):
     assert frontend.get("/v2/models/other/stats")[0] == 404
+
+
+def test_statistics_have_every_field_of_the_protocol(frontend):
+    done = frontend.get("/v2/models/m1/stats")[1]["model_stats"][0]
+    assert set(done["inference_stats"]) == {
+        "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss",
+    }  # fmt: skip
+    assert all(set(duration) == {"count", "ns"} for duration in done["inference_stats"].values())
+
+
+def test_a_configuration_speaks_both_languages(frontend):
+    status, config = frontend.get("/v2/models/m1/config")
+    assert status == 200
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 4]}]
+    assert config["inputs"] == [TENSOR]
+    assert (config["name"], config["max_batch_size"]) == ("m1", 0)
+    assert frontend.get("/v2/models/m9/config")[0] == 404
+
+
+@pytest.mark.parametrize("operation", ["infer", "generate", "generate_stream"])
+def test_what_is_only_posted_says_so(frontend, operation):
+    assert frontend.get(f"/v2/models/m1/{operation}") == (405, {"error": "method GET not allowed, use POST"})
+
+
+def posted(frontend, path, body=None, method="POST"):
+    event = penstock.Event(path=path, method=method, body=body)
+    assert frontend.choose(event) == 0
+    return event.body
+
+
+@pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/repository/mine/index"])
+def test_the_index_lists_those_that_are_ready_if_asked(frontend, path):
+    assert len(posted(frontend, path)) == 5
+    assert len(posted(frontend, path, {})) == 5
+    assert [model["name"] for model in posted(frontend, path, {"ready": True})] == ["m1", "m3", "m3"]
+    assert posted(frontend, path, {"ready": "yes"}).status_code == 400
+    assert posted(frontend, path, [1]).status_code == 400
+
+
+@pytest.mark.parametrize("operation", ["load", "unload"])
+def test_models_are_not_loaded_over_the_network(frontend, operation):
+    refused = posted(frontend, f"/v2/repository/models/m1/{operation}")
+    assert (refused.status_code, refused.content_type) == (501, "application/json")
+    assert "not offered" in refused.body["error"]
+    refused = posted(frontend, f"/v2/repository/models/m1/{operation}", method="PUT")
+    assert (refused.status_code, refused.headers) == (405, {"Allow": "POST"})
+    assert posted(frontend, "/v2/repository/else").status_code == 404
+
+
+def test_posts_to_the_graph_are_left_alone(frontend):
+    assert frontend.choose(penstock.Event(path="/v2/models/m1/infer", method="POST", body={})) == 1
+
+
+def test_the_description_names_the_models(frontend):
+    status, described = frontend.get("/openapi.json")
+    assert status == 200
+    infer = described["paths"]["/v2/models/{model}/infer"]
+    assert infer["parameters"][0]["schema"]["enum"] == ["m1", "m4", "vote"]
+    assert set(infer["post"]["responses"]) >= {"200", "400", "404"}

@@ -1,0 +1,106 @@
+"""`generate` and `generate_stream`: text in, text out, for models whose `predict` gives text, at once or bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import BadBody
+from penstock.event import Response
+from penstock.loading import run_coroutine
+from penstock.operations import request_of
+
+if TYPE_CHECKING:
+    from penstock.models import V2ModelServer
+
+GENERATE = ("generate", "generate_stream")
+_EVENTS = "text/event-stream; charset=utf-8"
+
+
+def generate(model: V2ModelServer, event: Any, operation: str) -> Any:
+    """Answer the event with the text that `predict` gives; a coroutine of that, where the model has to wait.
+
+    `predict` gets ``{"id", "inputs": [text], "parameters": {...}}`` and returns a text, a list of one, or yields it
+    in pieces, which `generate_stream` sends one by one, each as an event of ``text/event-stream``.
+
+    Raises
+    ------
+    BadBody
+        There is no text in the request.
+    """
+    request = _prepared(model, event)
+    result = model.predict(request)
+    if type(result) is CoroutineType:
+        return _later(model, event, request, result, operation)
+    return _answered(model, event, request, result, operation)
+
+
+async def _later(model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str) -> Any:
+    return _answered(model, event, request, await result, operation)
+
+
+def _prepared(model: V2ModelServer, event: Any) -> dict[str, Any]:
+    body = request_of(event, model._input_path)
+    text, parameters = body.pop("text_input", None), body.pop("parameters", None)
+    if not isinstance(text, str):
+        raise BadBody('Exception: Expected a text as "text_input" in request body')
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise BadBody('Exception: Expected "parameters" to be an object')
+    request_id = body.pop("id", None)
+    request = {"id": request_id or "", "inputs": [text], "parameters": body | dict(parameters or {})}
+    return model.validate(model.preprocess(request, "generate"), "generate")
+
+
+def _answered(model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str) -> Any:
+    head = {"id": request["id"]} if request.get("id") else {}
+    name, _, version = model.name.partition(":")
+    head |= {"model_name": name, "model_version": version or "1"}
+    streams = operation == "generate_stream"
+    if isinstance(result, AsyncGeneratorType):
+        event.body = _events_later(head, result) if streams else _whole(head, run_coroutine(_all(result)))
+    elif isinstance(result, GeneratorType):
+        event.body = _events(head, result) if streams else _whole(head, list(result))
+    else:
+        event.body = _event(head, result) if streams else _whole(head, [result])
+    return event
+
+
+async def _all(pieces: AsyncGenerator[Any, None]) -> list[Any]:
+    return [piece async for piece in pieces]
+
+
+def _whole(head: dict[str, Any], pieces: list[Any]) -> dict[str, Any]:
+    return head | {"text_output": "".join(map(_text, pieces))}
+
+
+def _events(head: dict[str, Any], pieces: Generator[Any, None, None]) -> Generator[Response, None, None]:
+    for piece in pieces:
+        yield _event(head, piece)
+
+
+async def _events_later(head: dict[str, Any], pieces: AsyncGenerator[Any, None]) -> AsyncGenerator[Response, None]:
+    async for piece in pieces:
+        yield _event(head, piece)
+
+
+def _event(head: dict[str, Any], piece: Any) -> Response:
+    import orjson
+
+    data = orjson.dumps(head | {"text_output": _text(piece)})
+    return Response(body=b"data: " + data + b"\n\n", content_type=_EVENTS)
+
+
+def _text(result: Any) -> str:
+    """Return what `predict` gives as text: a text, or the one in a list or an array.
+
+    Examples
+    --------
+    >>> _text(["hello"]), _text(7)
+    ('hello', '7')
+    """
+    if hasattr(result, "tolist"):
+        result = result.tolist()
+    if isinstance(result, (list, tuple)):
+        return _text(result[0]) if result else ""
+    return result.decode("utf-8", "replace") if isinstance(result, bytes) else str(result)
