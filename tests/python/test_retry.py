@@ -2,9 +2,8 @@
 
 import threading
 
-import pytest
-
 import penstock
+import pytest
 from penstock.errors import MLRunBadRequestError, StepError
 
 
