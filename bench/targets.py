@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import rows_calls
+import rows_graphs
 import rows_http
 from harness import Load, Row
 
@@ -27,6 +28,7 @@ PARTS = {
     "hop": rows_calls.hop,
     "call": rows_calls.call,
     "throughput": rows_calls.throughput,
+    "graphs": rows_graphs.graphs,
     "http": rows_http.small_model,
     "image": rows_http.image,
     "batching": rows_http.batching,
