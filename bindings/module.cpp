@@ -9,4 +9,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   register_plan(m);
   register_core(m);
   register_server(m);
+  register_source(m);
 }

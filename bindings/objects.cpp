@@ -114,6 +114,12 @@ void take_event(Event& event, PyObject* returned, const char* what) {
                 {}};
 }
 
+std::uint64_t key_of(const py::object& key) {
+  const Py_hash_t hash = PyObject_Hash(key.ptr());
+  if (hash == -1) throw py::error_already_set();
+  return PyObject_IsTrue(key.ptr()) == 1 ? static_cast<std::uint64_t>(hash) | 1U : 0;
+}
+
 std::vector<py::str> split_path(const std::string& path) {
   std::vector<py::str> keys;
   std::string key;

@@ -70,6 +70,9 @@ py::object lend_event(Event& event);
 /// Takes back what the handler returned. Throws Failure if it is no event.
 void take_event(Event& event, PyObject* returned, const char* what);
 
+/// What the core compares of an event's key: its hash; 0 for none, which an empty key is, too.
+std::uint64_t key_of(const py::object& key);
+
 /// "a.b" split at dots; backslash-dot is a dot.
 std::vector<py::str> split_path(const std::string& path);
 /// What is at the path; None if a key is missing. A new reference, or null with an exception set.

@@ -10,5 +10,6 @@ void register_chunks(py::module_& m);
 void register_plan(py::module_& m);
 void register_core(py::module_& m);
 void register_server(py::module_& m);
+void register_source(py::module_& m);
 
 }  // namespace penstock::python

@@ -21,12 +21,10 @@ std::string text_or_empty(const py::object& value) {
   return value.is_none() ? std::string() : py::str(value).cast<std::string>();
 }
 
-/// The core compares keys by their hash; an empty key is none.
 void set_key(PyEvent& event, const py::object& key) {
-  const Py_hash_t hash = PyObject_Hash(key.ptr());
-  if (hash == -1) throw py::error_already_set();
+  const std::uint64_t compared = key_of(key);
   event.fields(true)["key"] = key;
-  event.own().key = PyObject_IsTrue(key.ptr()) == 1 ? static_cast<std::uint64_t>(hash) | 1U : 0;
+  event.own().key = compared;
 }
 
 PyEvent make_event(py::object body, const py::object& content_type, const py::object& headers, const py::object& method,

@@ -350,6 +350,7 @@ class BatchMap final : public Step {
 std::unique_ptr<Step> make_batch_step(const std::string& kind, StepArguments arguments) {
   if (kind == "model") return std::make_unique<BatchMap>(arguments.target.attr("do_events"), true);
   if (kind == "map" && !arguments.full_event) return std::make_unique<BatchMap>(arguments.target, false);
+  if (kind == "sink") return std::make_unique<BatchMap>(arguments.target, true);
   throw std::invalid_argument("a step of kind '" + kind + "' takes one event at a time, so it cannot have .batch()");
 }
 

@@ -84,7 +84,7 @@ void Event::fail(Failure&& failure) {
     const Ref<Gather> gather = std::move(gather_);
     gather->fail(slot_, std::move(failure));
   } else if (completion_) {
-    completion_->worsen(Outcome::kFailed);
+    completion_->failed(failure);
     if (chunk) chunk->chunks->fail(Failure(failure));
     if (answering_) completion_->answer(Answer{std::move(failure), std::nullopt});
   }

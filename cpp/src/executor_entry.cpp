@@ -14,7 +14,8 @@ void Root::on_answer(Answer&& answer) {
 }
 
 // The executor is not let go of here: the deadline's timer may be answering at the same time.
-void Root::on_settled(Outcome) {
+void Root::on_settled(Outcome outcome) {
+  on_ended(outcome);
   if (executor_) executor_->give_back(bytes);
 }
 

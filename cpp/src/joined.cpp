@@ -18,4 +18,9 @@ void Joined::on_settled(Outcome outcome) {
   members_.clear();
 }
 
+void Joined::on_failed(const Failure& failure) {
+  for (const Event& member : members_)
+    if (member.completion() != nullptr) member.completion()->failed(failure);
+}
+
 }  // namespace penstock

@@ -64,6 +64,11 @@ class Completion : public RefCounted {
     on_answer(std::move(answer));
     return true;
   }
+  /// One event has failed, and nothing took the failure. Inside the gate.
+  void failed(const Failure& failure) {
+    worsen(Outcome::kFailed);
+    on_failed(failure);
+  }
   void worsen(Outcome outcome) noexcept {
     Outcome seen = outcome_.load(std::memory_order_relaxed);
     while (seen < outcome && !outcome_.compare_exchange_weak(seen, outcome, std::memory_order_relaxed)) {
@@ -90,6 +95,8 @@ class Completion : public RefCounted {
   /// May be called on any thread; must not block.
   virtual void on_answer(Answer&& answer) = 0;
   virtual void on_settled(Outcome /*outcome*/) {}
+  /// Of every failure that nothing took, always before it is settled; several events may fail together.
+  virtual void on_failed(const Failure& /*failure*/) {}
 
  private:
   struct Waiting {

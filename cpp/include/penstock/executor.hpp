@@ -27,6 +27,8 @@ class Executor;
 class Root : public Completion {
  protected:
   virtual void on_reply(Answer&& answer) = 0;
+  /// It is settled, but counts as in flight until this returns.
+  virtual void on_ended(Outcome /*outcome*/) {}
 
  private:
   friend class Executor;

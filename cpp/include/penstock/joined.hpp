@@ -17,6 +17,7 @@ class Joined final : public Completion {
  private:
   void on_answer(Answer&& answer) override;
   void on_settled(Outcome outcome) override;
+  void on_failed(const Failure& failure) override;
   Batch members_;
 };
 

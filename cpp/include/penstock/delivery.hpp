@@ -1,0 +1,73 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <penstock/executor.hpp>
+#include <penstock/offsets.hpp>
+
+namespace penstock {
+
+/// What a stream source hears of the records that it has delivered. A record that ended well settles
+/// its offset at once, on whichever thread ends it; one that failed is left here, its offset open, for
+/// the source to decide. Thread-safe.
+class Deliveries final : public RefCounted {
+ public:
+  struct Failed {
+    Ref<Offsets> offsets;
+    std::uint64_t delivery = 0;
+    Object origin;  ///< what the source gave along with the record
+    Failure failure;
+  };
+
+  /// Waits until at most `low` records are in flight, something has failed, or someone calls `wake`.
+  void wait(std::size_t low, Duration timeout);
+  void wake();
+  [[nodiscard]] std::vector<Failed> take_failed();
+  [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.load(); }
+
+ private:
+  friend class Delivery;
+  void began() noexcept { in_flight_.fetch_add(1); }
+  void ended();
+  void failed(Failed&& failed);
+
+  std::atomic<std::size_t> in_flight_{0};
+  std::atomic<std::size_t> low_{0};  ///< what is waited for
+  std::atomic<bool> waiting_{false};
+  std::mutex mutex_;  ///< a leaf; guards the next three
+  std::condition_variable changed_;
+  std::vector<Failed> failed_;
+  bool woken_ = false;
+};
+
+/// The completion of one record of a stream.
+class Delivery final : public Root {
+ public:
+  Delivery(Ref<Deliveries> deliveries, Ref<Offsets> offsets, std::uint64_t delivery, Object origin)
+      : deliveries_(std::move(deliveries)), offsets_(std::move(offsets)), delivery_(delivery),
+        origin_(std::move(origin)) {
+    deliveries_->began();
+  }
+  ~Delivery() override;
+
+ private:
+  void on_reply(Answer&& /*answer*/) override {}
+  void on_failed(const Failure& failure) override;
+  void on_ended(Outcome outcome) override;
+
+  const Ref<Deliveries> deliveries_;
+  const Ref<Offsets> offsets_;
+  const std::uint64_t delivery_;
+  Object origin_;
+  std::atomic<bool> told_{false};
+  Failure failure_;  ///< the first, written by whoever set `told_`
+  bool ended_ = false;
+};
+
+}  // namespace penstock

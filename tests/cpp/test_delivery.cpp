@@ -1,0 +1,92 @@
+#include <penstock/delivery.hpp>
+
+#include "core_fixture.hpp"
+
+namespace penstock::testing {
+namespace {
+
+/// A graph that a stream's records enter.
+struct Fed {
+  explicit Fed(Graph graph) : run(std::move(graph), 1) {}
+
+  void deliver(int value) {
+    const Inside inside(run.gate);
+    auto delivery = make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value));
+    EXPECT_EQ(run.executor->admit(delivery, number(value), make_ref<Envelope>()), Admission::kAccepted);
+  }
+  void wait_for_end() { deliveries->wait(0, 30s); }
+
+  Ref<Deliveries> deliveries = make_ref<Deliveries>();
+  Ref<Offsets> offsets = make_ref<Offsets>(0);
+  Running run;
+};
+
+class DeliveryTest : public CoreTest {};
+
+TEST_F(DeliveryTest, OneThatEndedWellOrWasFilteredIsSettled) {
+  Graph graph;
+  graph.add("filter", [](Event& event, Pass&) { return thing(event).value == 1 ? Verdict::kDrop : Verdict::kEmit; });
+  Fed fed(std::move(graph));
+  for (int value = 0; value < 3; ++value) fed.deliver(value);
+  fed.wait_for_end();
+  EXPECT_EQ(fed.deliveries->in_flight(), 0U);
+  EXPECT_EQ(fed.offsets->position(), 3);
+}
+
+TEST_F(DeliveryTest, IsOpenWhileAnyEventOfItLives) {
+  Event held;
+  Signal holds;
+  Graph graph;
+  graph.add("start", pass_on, {1, 2});
+  graph.add("quick", pass_on);
+  graph.add_batch("holds", [&](Batch& batch, Emitter&) {
+    held = std::move(batch.front());
+    holds.set();
+  });
+  Fed fed(std::move(graph));
+  fed.deliver(0);
+  ASSERT_TRUE(holds.wait());
+  EXPECT_EQ(fed.offsets->position(), 0);
+  EXPECT_EQ(fed.deliveries->in_flight(), 1U);
+  held.end();
+  fed.wait_for_end();
+  EXPECT_EQ(fed.offsets->position(), 1);
+}
+
+TEST_F(DeliveryTest, OneThatFailedStaysOpenAndIsHeardOfOnceWithItsFirstFailure) {
+  Graph graph;
+  graph.add("start", pass_on, {1, 2});
+  graph.add("one", fails("one"));
+  graph.add("other", fails("other"));
+  Fed fed(std::move(graph));
+  fed.deliver(7);
+  fed.wait_for_end();
+  while (fed.deliveries->in_flight() > 0) std::this_thread::yield();
+  const Inside inside(fed.run.gate);
+  const std::vector<Deliveries::Failed> failed = fed.deliveries->take_failed();
+  ASSERT_EQ(failed.size(), 1U);
+  EXPECT_EQ(static_cast<Thing*>(failed[0].origin.get())->value, 7);
+  EXPECT_EQ(failed[0].failure.message, "one");
+  EXPECT_EQ(fed.offsets->position(), 7);
+  EXPECT_TRUE(fed.deliveries->take_failed().empty());
+  EXPECT_TRUE(failed[0].offsets->settle(failed[0].delivery));
+  EXPECT_EQ(fed.offsets->position(), 8);
+}
+
+TEST_F(DeliveryTest, OneThatIsNotAdmittedLeavesNothingBehind) {
+  Graph graph;
+  graph.add("a", pass_on);
+  Fed fed(std::move(graph));
+  fed.run.close();
+  {
+    const Inside inside(fed.run.gate);
+    auto delivery = make_ref<Delivery>(fed.deliveries, fed.offsets, fed.offsets->deliver(0), object(0));
+    EXPECT_EQ(fed.run.executor->admit(delivery, number(0), make_ref<Envelope>()), Admission::kClosed);
+    fed.offsets->retract();
+  }
+  EXPECT_EQ(fed.deliveries->in_flight(), 0U);
+  EXPECT_EQ(fed.offsets->position(), 0);
+}
+
+}  // namespace
+}  // namespace penstock::testing
