@@ -245,3 +245,44 @@ def _as_bytes(value):
     if isinstance(value, dict):
         return {_as_bytes(key): _as_bytes(content) for key, content in value.items()}
     return value
+
+
+class Deployed:
+    """A function as one worker, with the calls of `served.Served`."""
+
+    def __init__(self, file, function, current=None):
+        folder = Path(file).parent / f"deployed_{current or 'root'}"
+        folder.mkdir(exist_ok=True)
+        (folder / "golden.py").write_text(Path(file).read_text() + "\nfrom penstock.nuclio import handler\n")
+        options = {"SERVING_CURRENT_FUNCTION": current} if current else {}
+        self.worker = Worker(folder, "golden:handler", spec=function.serving_spec, **options)
+
+    def request(self, path="/", body=None, *, method=None, headers=None):
+        data = body.encode() if isinstance(body, str) else body
+        if data is not None and not isinstance(data, bytes):
+            data = json.dumps(data).encode()
+        kinds = [value for key, value in (headers or {}).items() if key.lower() == "content-type"]
+        answer = self.worker.call(
+            self.worker.http_event(
+                path, data or b"", method=method or ("GET" if body is None else "POST"),
+                content_type=kinds[0] if kinds else "", headers=headers,
+            )
+        )  # fmt: skip
+        content = answer.json if answer.content_type == "application/json" else answer.body
+        return answer.status, answer.headers, content
+
+    def exchange(self, body, path="/"):
+        answer = self.worker.request(path, body.encode(), content_type="application/json")
+        return answer.status, answer.content_type, answer.body
+
+    def post(self, body, path="/", **headers):
+        json_type = {"Content-Type": "application/json"}
+        status, _, content = self.request(path, json.dumps(body), headers=json_type | headers)
+        return status, content
+
+    def get(self, path):
+        status, _, content = self.request(path)
+        return status, content
+
+    def end(self):
+        self.worker.end()

@@ -106,7 +106,9 @@ class Wrapper:
             except asyncio.CancelledError:
                 message = None
             self.waiting = None
-            if message is not None and not self.discards:
+            if message is not None and self.discards:
+                self.channel.send("called", "discarded")
+            elif message is not None:
                 if self.options["mode"] == "async":
                     task = asyncio.ensure_future(self.handle(*message))
                     self.tasks.add(task)

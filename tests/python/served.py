@@ -49,6 +49,16 @@ class Served:
             content = json.loads(content)
         return answer.status, answer.headers, content
 
+    def exchange(self, body, path="/"):
+        """Send a text as JSON; return status, type and bytes of the answer."""
+        connection = self.connect()
+        try:
+            connection.request("POST", path, body, JSON)
+            answer = connection.getresponse()
+            return answer.status, answer.getheader("Content-Type", "").partition(";")[0], answer.read()
+        finally:
+            connection.close()
+
     def post(self, body, path="/", **headers):
         """Send a body as JSON; return status and body of the answer."""
         status, _, content = self.request(path, json.dumps(body), headers=JSON | headers)

@@ -1,4 +1,4 @@
-"""What people who know MLRun's serving graphs rely on, row by row of docs/compatibility.md: mock server and HTTP.
+"""What people who know MLRun's serving graphs rely on, row by row of docs/compatibility.md: in all servers.
 
 Each test's id is the first column of the table there.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import penstock
 import pytest
+from nuclio_processor import Deployed
 from penstock.errors import GraphClosed, StepError
 from served import Served
 
@@ -65,9 +66,10 @@ def row(name, graph):
 
 
 class Run:
-    """One graph, in the mock server and behind HTTP; each starts when it is first used."""
+    """One graph, in the mock server and behind HTTP or in a Nuclio function; each starts when it is first used."""
 
-    def __init__(self, source, folder, stack):
+    def __init__(self, source, folder, stack, server):
+        self.is_nuclio = server == "nuclio"
         self.file = folder / "golden.py"
         self.file.write_text(source)
         self.folder = folder
@@ -87,9 +89,17 @@ class Run:
     @property
     def http(self):
         if self._http is None:
-            self._http = Served(self.file)
-            self.stack.callback(self._http.end)
+            self._http = self.serve()
         return self._http
+
+    def serve(self, function=None):
+        """Start the server at hand, of all functions or of one."""
+        if self.is_nuclio:
+            served = Deployed(self.file, self.fn, function)
+        else:
+            served = Served(self.file, *(["--function", function] if function else []))
+        self.stack.callback(served.end)
+        return served
 
     def fails(self, status, text, path="/", body=None, **options):
         """Expect a failure of `test`; a caller over HTTP gets the same status, and the text somewhere in it."""
@@ -192,7 +202,7 @@ graph.to("Told", "told").respond()
 )
 def context(run):
     assert run.mock.test(body=1) == ["told", "*", "p", True, "x", 3, "hidden"]
-    assert run.http.post(1) == (200, ["told", "*", "p", False, "x", 3, "hidden"])
+    assert run.http.post(1) == (200, ["told", "*", "p", False, "x", 3, None if run.is_nuclio else "hidden"])
 
 
 @row(
@@ -268,8 +278,7 @@ def child_functions(run):
         assert child.test(body=5) == 6
         assert child.test(body={"full_event_wrapper": True, "body": 7, "id": "x9"}) == 8
     assert run.http.post(7) == (200, 11)
-    alone = Served(run.file, "--function", "enrich")
-    run.stack.callback(alone.end)
+    alone = run.serve("enrich")
     assert alone.post(5) == (200, 6)
     assert alone.post({"full_event_wrapper": True, "body": 7, "id": "x9"}) == (200, 8)
 
@@ -301,11 +310,7 @@ def handler_response(run):
     answer = run.mock.test(body={"a": [1]}, get_body=False)
     assert (answer.status_code, answer.content_type, answer.body) == (200, "application/json", {"a": [1]})
     for body, kind, sent in (({"a": [1]}, "application/json", b'{"a":[1]}'), ("text", "text/plain", b"text")):
-        connection = run.http.connect()
-        connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
-        got = connection.getresponse()
-        assert (got.status, got.getheader("Content-Type").partition(";")[0], got.read()) == (200, kind, sent)
-        connection.close()
+        assert run.http.exchange(json.dumps(body)) == (200, kind, sent)
 
 
 @row(
@@ -412,7 +417,10 @@ def illegal_operation(run):
 @row("unrecognized-format", ROUTER)
 def unrecognized_format(run):
     run.fails(400, "Unrecognized request format", "/v2/models/m1/infer", "zzz")
-    for kind, text in (("application/json", "invalid JSON"), ("text/plain", "Unrecognized request format")):
+    for kind, text in (
+        ("application/json", "failed to json decode" if run.is_nuclio else "invalid JSON"),
+        ("text/plain", "Unrecognized request format"),
+    ):
         status, _, answer = run.http.request("/v2/models/m1/infer", "zzz", headers={"Content-Type": kind})
         assert (status, text in answer["error"]) == (400, True)
 
@@ -592,12 +600,13 @@ def remote_500(run):
 # --- the table --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("server", ["http", "nuclio"])
 @pytest.mark.parametrize("name", ROWS)
-def test_row(name, tmp_path, target):
+def test_row(name, server, tmp_path, target):
     graph, test = ROWS[name]
     sys.modules.pop("golden", None)
     with contextlib.ExitStack() as stack:
-        test(Run(graph.replace("TARGET", target), tmp_path, stack))
+        test(Run(graph.replace("TARGET", target), tmp_path, stack, server))
 
 
 def test_every_row_of_the_table_has_a_test_and_every_test_a_row():

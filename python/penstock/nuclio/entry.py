@@ -12,6 +12,7 @@ from typing import Any
 from penstock.nuclio.worker import Worker, worker_of
 
 _HOME = "penstock.nuclio"
+_importers: list[str] = []  # modules that have a handler: a function's own, where its names are
 
 
 def init_context(context: Any, *, namespace: Any = None) -> None:
@@ -30,7 +31,7 @@ def init_context(context: Any, *, namespace: Any = None) -> None:
         There is no specification, or the graph is wrong.
     """
     if worker_of(context) is None:
-        Worker(context, namespace)
+        Worker(context, [namespace, *(sys.modules.get(module) for module in _importers)])
 
 
 def nuclio_init_hook(context: Any, data: Any, kind: str = "serving_v2") -> None:
@@ -38,6 +39,7 @@ def nuclio_init_hook(context: Any, data: Any, kind: str = "serving_v2") -> None:
     if not kind.startswith("serving"):
         raise ValueError(f"penstock serves functions of kind 'serving_v2', not {kind!r}")
     init_context(context, namespace=data)
+    context.mlrun_handler = handle
 
 
 def handle(context: Any, event: Any) -> Any:
@@ -46,7 +48,7 @@ def handle(context: Any, event: Any) -> Any:
     if worker is None:
         init_context(context)
         return handle(context, event)
-    return worker.answer_all(event) if isinstance(event, list) else worker.answer(event)
+    return worker.answer_all(event) if isinstance(event, list) else worker.answer_here(event)
 
 
 async def handle_async(context: Any, event: Any) -> Any:
@@ -84,6 +86,7 @@ def _made(name: str, home: str) -> Callable[[Any, Any], Any]:
 @functools.cache
 def _home_of(module: str) -> types.ModuleType:
     """Make the module in which Nuclio looks for the `init_context` of the handlers of another one."""
+    _importers.append(module)
     home = types.ModuleType(
         f"{_HOME}.for_{module.replace('.', '_')}", f"Where Nuclio prepares the workers of {module}."
     )

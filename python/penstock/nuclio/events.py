@@ -21,7 +21,7 @@ _CALLED = ("http", "cron", "")  # the kinds of triggers that are no streams
 
 def kind_of(event: Any) -> str:
     """Return the kind of an event's trigger."""
-    return str(text(getattr(event.trigger, "kind", "") or ""))
+    return event.trigger.kind or ""
 
 
 def is_stream(kind: str) -> bool:
@@ -38,6 +38,14 @@ def is_stream(kind: str) -> bool:
 def text(value: Any) -> Any:
     """Make text of what Nuclio gives as bytes when it decodes no strings, or as the value of a Kafka header."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def decode(event: Any) -> None:
+    """Make texts of an event's bytes, as they are where NUCLIO_PYTHON_DECODE_EVENT_STRINGS is "disabled"."""
+    for name in ("content_type", "id", "method", "path", "url", "type", "type_version", "version", "topic"):
+        setattr(event, name, text(getattr(event, name)))
+    event.trigger.kind, event.trigger.name = text(event.trigger.kind), text(event.trigger.name)
+    event.headers, event.fields = headers_of(event), {text(key): text(value) for key, value in event.fields.items()}
 
 
 def headers_of(event: Any) -> dict[str, str]:
@@ -75,11 +83,8 @@ def body_of(body: Any, content_type: str) -> Any:
 
 def path_of(event: Any) -> str:
     """Return the path with its query, which Nuclio takes apart."""
-    path = text(event.path) or "/"
-    fields = event.fields
-    if not fields:
-        return str(path)
-    return f"{path}?{urlencode({text(key): text(value) for key, value in fields.items()})}"
+    path: str = event.path or "/"
+    return f"{path}?{urlencode(event.fields)}" if event.fields else path
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:
@@ -103,14 +108,14 @@ def called(make: type[Event], event: Any, kind: str, headers: dict[str, str], de
 
     It gets an id of its own: Nuclio's is the same for all requests of a worker.
     """
-    content_type = text(event.content_type) or default_type or ""
+    content_type = event.content_type or default_type or ""
     if kind == "cron" and not content_type:
         content_type = headers.get("Content-Type") or headers.get("content-type") or ""
     made = make(
         body_of(event.body, content_type),
         content_type=content_type,
         headers=headers,
-        method=text(event.method),
+        method=event.method,
         path=path_of(event),
         trigger=event.trigger,
     )

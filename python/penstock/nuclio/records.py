@@ -37,10 +37,14 @@ class Records:
         The running graph.
     context : nuclio_sdk.Context
         Its platform takes acknowledgements.
+    responds : bool
+        Whether the graph has a responder.
     """
 
-    def __init__(self, engine: Engine, context: Any) -> None:
-        self._source = _core.Source(engine.core)
+    def __init__(self, engine: Engine, context: Any, *, responds: bool) -> None:
+        self._responds = responds
+        self._engine = engine
+        self._held: _core.Source | None = None
         self._context = context
         self._explicit = os.environ.get("PENSTOCK_EXPLICIT_ACK", "") in _MODES
         self._keeps = False  # the graph keeps records: waiting for them would be for ever
@@ -48,7 +52,14 @@ class Records:
         self._lock = threading.Lock()  # guards _offsets, and the one call of `admit`
         self._acknowledging: asyncio.Task[None] | None = None
 
-    def take(self, event: Any, path: str, default_type: str | None) -> Response:
+    @property
+    def _source(self) -> _core.Source:
+        """Where records enter the graph; made for the first one."""
+        if self._held is None:
+            self._held = _core.Source(self._engine.core)
+        return self._held
+
+    def take(self, event: Any, default_type: str | None) -> Response:
         """Send a record through the graph; answer when it may be marked.
 
         Raises
@@ -58,12 +69,12 @@ class Records:
         GraphClosed
             The graph takes no more.
         """
-        content_type = events.text(event.content_type) or default_type or ""
+        content_type = event.content_type or default_type or ""
         body = events.body_of(event.body, content_type)
         fields = {
             "trigger": event.trigger,
             "headers": events.headers_of(event),
-            "stream_path": events.text(event.topic) or path,
+            "stream_path": event.topic or event.path,
             "offset": event.offset,
             "shard_id": event.shard_id,
         } | events.time_of(event)
@@ -72,7 +83,6 @@ class Records:
         if not self._explicit:
             self._settle()
             return answers.received(acknowledged=True)
-        self._look_later()
         return answers.received(acknowledged=False)
 
     def _admit(self, key: tuple[str, int], offset: int, body: Any, fields: dict[str, Any]) -> None:
@@ -81,7 +91,7 @@ class Records:
             offsets = self._offsets.get(key)
             if offsets is None or offset < offsets.position:  # the partition came back, and starts where it was
                 offsets = self._offsets[key] = _core.Offsets(offset)
-            record = [(offsets, offset, body, fields, None, key, size)]
+            record = [(offsets, offset, body, fields, None, (*key, offset), size)]
             while self._source.admit(record) == 0:  # full: the processor is held up, and so is the stream
                 self._source.wait(0, 0.1)
 
@@ -101,17 +111,21 @@ class Records:
 
     def _let_failed_go(self) -> None:
         """Let records that failed count as settled: the log and the error stream have them."""
-        for _, offsets, delivery, *_ in self._source.take_failed():
+        for place, offsets, delivery, step, _, kind, message, cause in self._source.take_failed():
+            if self._responds:  # the core takes it that a caller hears of the failure, and logs nothing
+                topic, partition, offset = place
+                _logger.error(
+                    f"step '{step}' failed on a record: {kind}: {message}",
+                    topic=topic, partition=partition, offset=offset, exc_info=cause,
+                )  # fmt: skip
             offsets.settle(delivery)
 
-    def _look_later(self) -> None:
-        """Have what is settled acknowledged from the processor's loop, as long as there is something."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # on a thread of the asynchronous mode, whose own loop looks after it
+    def look_later(self) -> None:
+        """Have what is settled acknowledged by the running loop, as long as something is under way; called on it."""
+        if self._held is None or not self._explicit:
             return
         if self._acknowledging is None or self._acknowledging.done():
-            self._acknowledging = loop.create_task(self._acknowledge_all())
+            self._acknowledging = asyncio.get_running_loop().create_task(self._acknowledge_all())
 
     async def _acknowledge_all(self) -> None:
         while self._source.in_flight:
@@ -138,6 +152,8 @@ class Records:
 
     async def drain(self, seconds: float) -> None:
         """Wait until what is under way is settled, but not for long, and have it acknowledged."""
+        if self._held is None:
+            return
         loop = asyncio.get_running_loop()
         end = time.monotonic() + seconds
         while self._source.in_flight and time.monotonic() < end:

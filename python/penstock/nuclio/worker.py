@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
     from nuclio_sdk import Response
 
+    from penstock._core import Event
+
 _SPEC_FILE = "serving_spec.json"  # in a folder, where that is what is mounted
 _DRAIN_SECONDS = 8.0  # Nuclio waits 10 for a worker, by default
 _AT_ONCE = 64
 _NOTHING = object()
 _GETS = ("GET", "HEAD")
+_PAGES = ("/metrics", "/openapi.json")
 
 
 def worker_of(context: Any) -> Worker | None:
@@ -90,7 +93,7 @@ class Worker:
         self._models = compiled.models
         self._responds = compiled.responds
         self._frontend = Frontend(server.name, compiled.models, compiled.routers)
-        self._records = Records(self._engine, context)
+        self._records = Records(self._engine, context, responds=compiled.responds)
         self._streams = _streams(server.streaming)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()  # guards the start of _threads
@@ -113,16 +116,24 @@ class Worker:
             if register is not None:
                 register(callback)
 
+    def answer_here(self, event: Any) -> Response:
+        """Answer an event on the thread of the processor's loop."""
+        response = self.answer(event)
+        self._records.look_later()
+        return response
+
     def answer(self, event: Any, *, streams: bool = False) -> Response:
         """Answer an event; whatever happens, this is a response."""
         try:
+            if type(event.path) is bytes:
+                events.decode(event)
             kind = events.kind_of(event)
             if events.is_stream(kind):
-                return self._records.take(event, events.text(event.path), self.server.default_content_type)
+                return self._records.take(event, self.server.default_content_type)
             headers = events.headers_of(event)
-            if kind == "http" and (found := self._of_protocol(event)) is not None:
-                return found
             made = events.called(self._engine.event, event, kind, headers, self.server.default_content_type)
+            if kind == "http" and (found := self._of_frontend(event, made)) is not None:
+                return found
             return self._ask(made, events.timeout_of(headers), streams=streams)
         except BaseException as error:
             return answers.failure_of(error)
@@ -152,7 +163,9 @@ class Worker:
             return list(
                 await asyncio.gather(*(loop.run_in_executor(self._pool(), self._answer_of_batch, one) for one in event))
             )
-        return await loop.run_in_executor(self._pool(), lambda: self.answer(event, streams=self._streams))
+        response = await loop.run_in_executor(self._pool(), lambda: self.answer(event, streams=self._streams))
+        self._records.look_later()
+        return response
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -160,25 +173,19 @@ class Worker:
                 self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="penstock-nuclio")
             return self._threads
 
-    def _of_protocol(self, event: Any) -> Response | None:
-        """Answer what the protocol asks about the models, as the HTTP server does ahead of the graph."""
-        path = events.text(event.path)
-        if not path.startswith("/v2"):
-            return None
-        is_get = events.text(event.method) in _GETS
+    def _of_frontend(self, event: Any, made: Event) -> Response | None:
+        """Answer what is asked about the function and its models, as the HTTP server does ahead of the graph."""
+        path, is_get = event.path, event.method in _GETS
         if path in ("/v2/health/live", "/v2/health/ready"):
-            if not is_get:
-                refused = answers.error_of(405, "method not allowed, use GET")
-                refused.headers["Allow"] = "GET"
-                return refused
-            return self._health(path)
-        found = self._frontend.get(path) if is_get else None
-        if found is None:
+            if is_get:
+                return self._health(path)
+            refused = answers.error_of(405, "method not allowed, use GET")
+            refused.headers["Allow"] = "GET"
+            return refused
+        asked = is_get and (path.startswith("/v2") or path in _PAGES)
+        if not asked and not path.startswith("/v2/repository"):
             return None
-        status, body = found
-        response = answers.answer_of(body)
-        response.status_code = status
-        return response
+        return answers.answer_of(made.body) if self._frontend.choose(made) == 0 else None
 
     def _health(self, path: str) -> Response:
         ready = all(model.ready for model in self._models.values())
