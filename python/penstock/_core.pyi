@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Plan', 'PlanBuilder', 'Port', 'Server', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -75,6 +75,53 @@ class Event:
         """
     @processing_time.setter
     def processing_time(self, arg1: typing.Any) -> None:
+        ...
+class Offsets:
+    """
+    How far one assignment of a stream's partition is settled.
+    """
+    def __init__(self, next: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def deliver(self, offset: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        One record more, behind all others; returns what it is settled by.
+        """
+    def due(self) -> int | None:
+        """
+        The position to commit, if it has moved since this was asked last.
+        """
+    def not_written(self) -> None:
+        """
+        The position was not committed: it is due again.
+        """
+    def retract(self) -> None:
+        """
+        The last delivered was not taken: it will come again.
+        """
+    def revoke(self) -> None:
+        ...
+    def settle(self, delivery: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        """
+        False if that is too late, or was done before.
+        """
+    @property
+    def late(self) -> int:
+        """
+        Settlements that came when it was revoked.
+        """
+    @property
+    def open(self) -> int:
+        """
+        Delivered from the position on.
+        """
+    @property
+    def position(self) -> int:
+        ...
+    @property
+    def revoked(self) -> bool:
+        ...
+    @property
+    def unsettled(self) -> int:
         ...
 class Port:
     """
@@ -207,6 +254,31 @@ class Server:
         ...
     @property
     def port(self) -> int:
+        ...
+class Source:
+    """
+    Where the records of a stream enter a running graph; for one thread.
+    """
+    def __init__(self, core: Core, entry: str | None = None) -> None:
+        """
+        They enter at the step `entry`, else where all events do.
+        """
+    def admit(self, records: list, start: typing.SupportsInt | typing.SupportsIndex = 0) -> int:
+        """
+        Admit records, each (offsets, offset, body, fields, key, origin, size); returns the place of the first that found no room.
+        """
+    def take_failed(self) -> list:
+        """
+        The records that failed, each once: (origin, offsets, delivery, step, status, kind, message, cause). Their offsets stay open.
+        """
+    def wait(self, low: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        """
+        Wait until at most `low` records are in flight, one has failed, or `wake` is called.
+        """
+    def wake(self) -> None:
+        ...
+    @property
+    def in_flight(self) -> int:
         ...
 def forbid_waiting(reason: str) -> None:
     """

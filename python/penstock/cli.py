@@ -10,6 +10,7 @@ import click
 from penstock import __version__
 from penstock.deploying.commands import deploy
 from penstock.errors import GraphError, PenstockError
+from penstock.kafka.commands import dlq
 from penstock.plotting.draw import TEXTS
 from penstock.targets import TargetError, load_target
 
@@ -132,4 +133,26 @@ def run(target: str, inputs: tuple[str, ...], output: str, **options: Any) -> No
         sys.exit(1)
 
 
+@main.command(help=f"Run every function of a target as a process of this machine, joined by Kafka.\n\n{_EXAMPLES}")
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="The root's port; others follow it."
+)
+@click.option("--kafka", default=None, help="The brokers of paths that name none, kafka:///topic: HOST:PORT.")
+def up(target: str, host: str, port: int, kafka: str | None) -> None:
+    """Load a target and supervise its functions."""
+    from penstock.up import up as run_all
+
+    try:
+        function, _ = load_target(target)
+        sys.exit(run_all(function, target, host=host, port=port, kafka=kafka))
+    except TargetError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    except PenstockError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+main.add_command(dlq)
 main.add_command(deploy)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.adapters import StageCalls, Visits, chooser, unwrapped
 from penstock.checks import EMPTY, Shape, check_routes
+from penstock.compiled import Compiled
 from penstock.errors import GraphError
 from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
@@ -16,7 +17,7 @@ from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
 from penstock.parallel import ParallelRun
 from penstock.partition import part_of
-from penstock.queues import queue_step
+from penstock.queues import Inlet, inlets_of, queue_step
 from penstock.resolve import Resolver
 from penstock.routers import BaseModelRouter, ModelRouter, Route
 from penstock.routing import calls_of, check_in_line, check_number_of_routes, quicken, route_of, runs_apart
@@ -28,40 +29,6 @@ if TYPE_CHECKING:
 _CAPACITY = 1024
 _DEFAULT_ROUTER = "penstock.serving.ModelRouter"
 _OWN_ROUTING = (ModelRouter.do_event, ParallelRun.do_event)
-
-
-@dataclasses.dataclass
-class Compiled:
-    """A plan that the core can run, and what a server has to know about it.
-
-    Attributes
-    ----------
-    plan : Plan
-        The core's plan.
-    responds : bool
-        Whether callers get an answer; else events are only taken.
-    models : dict of str to V2ModelServer or ProcessModel
-        The models, by the names that requests call them.
-    routers : list
-        The routers' objects.
-    coroutines : bool
-        Whether some handler is an async function.
-    results : list
-        What steps give when the graph ends (a reduction's value); filled when it does.
-    streams : dict of str to OutputStream
-        What queues write to.
-    closers : list
-        What ends the processes of routes; to be called after the graph has ended.
-    """
-
-    plan: Plan
-    responds: bool
-    models: dict[str, Any]
-    routers: list[Any]
-    coroutines: bool
-    results: list[Any]
-    streams: dict[str, Any]
-    closers: list[Callable[[], None]]
 
 
 @dataclasses.dataclass
@@ -135,6 +102,7 @@ class _Builder:
         self._coroutines = False
         self._results: list[Any] = []
         self._streams: dict[str, Any] = {}
+        self._inlets: list[Inlet] = []
         self.closers: list[Callable[[], None]] = []
 
     def router_topology(self, graph: RouterStep) -> Compiled:
@@ -157,6 +125,13 @@ class _Builder:
             if step.cycle_from or step.max_iterations:
                 self._put_ahead(place, name, "visits", Visits(name, step.max_iterations or graph.max_iterations).enter)
             places[name] = place
+        self._inlets = inlets_of(part, self._context)
+        for inlet in self._inlets:  # the queue ends in its stream, and its readers begin at the other end of that
+            if inlet.queue in places:
+                places[inlet.queue].exits = []
+            start = self._core.add_step(inlet.entry, "map", unwrapped, full_event=True, label=inlet.queue)
+            for reader in inlet.readers:
+                self._core.connect(start, places[reader].entry)
         self._join(shape, places)
         for name, stream in self._streams.items():
             written = graph.steps.get(name)
@@ -179,7 +154,15 @@ class _Builder:
     def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
         plan = self._finish(entries)
         return Compiled(
-            plan, responds, self._models, self._routers, self._coroutines, self._results, self._streams, self.closers
+            plan,
+            responds,
+            self._models,
+            self._routers,
+            self._coroutines,
+            self._results,
+            self._streams,
+            self._inlets,
+            self.closers,
         )
 
     def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
@@ -227,12 +210,13 @@ class _Builder:
         return _Place(index, [choice], [index, choice])
 
     def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> _Place:
-        function, stream = queue_step(step, name, self._context, read=bool(read), answers=answers)
+        function, stream, most = queue_step(step, name, self._context, read=bool(read), answers=answers)
         if stream is not None:
             self._streams[name] = stream
             self.closers.append(stream.close)
-        kind = "pass" if function is None else "map"
-        index = self._add(step, name, kind, function, responder=answers, full_event=function is not None)
+        kind = "pass" if function is None else "map" if most == 1 else "sink"
+        full_event = function is not None
+        index = self._add(step, name, kind, function, responder=answers, full_event=full_event, batch_size=most)
         return _Place(index, [index], [index])
 
     def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
@@ -260,12 +244,20 @@ class _Builder:
         )
 
     def _add(
-        self, step: BaseStep, name: str, kind: str, target: Any = None, *, concurrency: int = 1, **more: Any
+        self,
+        step: BaseStep,
+        name: str,
+        kind: str,
+        target: Any = None,
+        *,
+        concurrency: int = 1,
+        batch_size: int = 1,
+        **more: Any,
     ) -> int:
         options = step.options
-        capacity = options.capacity or max(_CAPACITY, options.max_batch_size)
+        size = max(options.max_batch_size, batch_size)
+        capacity = max(options.capacity or max(_CAPACITY, size), min(2, batch_size))
         if capacity < options.max_batch_size:
-            size = options.max_batch_size
             raise GraphError(f"step '{name}': its queue holds {capacity} events, so a batch of {size} could never fill")
         try:
             index: int = self._core.add_step(
@@ -275,7 +267,7 @@ class _Builder:
                 concurrency=options.concurrency or concurrency,
                 by_key=options.by_key,
                 capacity=capacity,
-                batch_size=options.max_batch_size,
+                batch_size=min(size, capacity),
                 batch_delay=options.max_delay,
                 timeout=options.timeout or 0.0,
                 attempts=options.retry_attempts,

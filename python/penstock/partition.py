@@ -26,11 +26,17 @@ class Part:
         Steps whose events come out of a queue that another function writes.
     to_others : set of str
         Queues that a function elsewhere reads.
+    reads : dict of str to list of str
+        Queues that a function elsewhere writes, with the steps that read them here.
+    queues : dict of str to QueueStep
+        Those queues.
     """
 
     graph: RootFlowStep
     from_queues: set[str]
     to_others: set[str]
+    reads: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    queues: dict[str, QueueStep] = dataclasses.field(default_factory=dict)
 
 
 def function_here(asked: str | None, name: str, children: Container[str]) -> str:
@@ -71,6 +77,8 @@ def part_of(graph: RootFlowStep, function: str | None) -> Part:
         raise GraphError(f"did not find steps pointing to current function ({function})")
     from_queues = set()
     to_others = set()
+    reads: dict[str, list[str]] = {}
+    queues: dict[str, QueueStep] = {}
     part = copy.copy(flat)
     part.steps = {}
     for name, step in flat.steps.items():
@@ -80,12 +88,15 @@ def part_of(graph: RootFlowStep, function: str | None) -> Part:
         for earlier in step.after:
             if earlier in here:
                 continue
-            if not isinstance(flat.steps[earlier], QueueStep):
+            queue = flat.steps[earlier]
+            if not isinstance(queue, QueueStep):
                 raise GraphError(
                     f"step '{name}' and step '{earlier}', which it comes after, run in different functions: "
                     'put a queue between them, .to(">>", "a-name", path=...)'
                 )
             from_queues.add(name)
+            queues[earlier] = queue
+            reads.setdefault(earlier, []).append(name)
         kept = part.steps[name] = copy.copy(step)
         kept.after = [earlier for earlier in step.after if earlier in here]
         kept.cycle_from = [later for later in step.cycle_from if later in here]
@@ -93,7 +104,7 @@ def part_of(graph: RootFlowStep, function: str | None) -> Part:
             kept.on_error = None
     if part.on_error not in here:
         part.on_error = None
-    return Part(part, from_queues, to_others)
+    return Part(part, from_queues, to_others, reads, queues)
 
 
 def _of_function(flat: RootFlowStep, function: str) -> set[str]:

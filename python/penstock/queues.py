@@ -1,21 +1,84 @@
-"""What a queue runs: nothing, if it only joins steps in this process, or the end of a stream."""
+"""What a queue runs: nothing, if it only joins steps in this process, or the end of a stream; and what it brings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, PenstockError
+from penstock.steps import QueueStep
 
 if TYPE_CHECKING:
     from penstock._core import Event
-    from penstock.steps import QueueStep
+    from penstock.partition import Part
+
+_READ = ("kafka",)  # streams that a graph is read from here; Nuclio reads the others
+_READERS = "source"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inlet:
+    """A stream that brings events to steps of this process.
+
+    Attributes
+    ----------
+    queue : str
+        The queue whose stream it is.
+    path : str
+        The stream's path.
+    options : dict
+        What the queue says beside it.
+    readers : list of str
+        The steps behind the queue.
+    entry : str
+        The core's step where the events enter.
+    group : str
+        Who reads, for streams that keep a position for each group of readers.
+    """
+
+    queue: str
+    path: str
+    options: Mapping[str, Any]
+    readers: list[str]
+    entry: str
+    group: str
+
+
+def inlets_of(part: Part, context: Any) -> list[Inlet]:
+    """List the streams that bring events to a part of a graph; a test has none."""
+    if context.is_mock:
+        return []
+    steps = part.graph.steps
+    queues, behind = dict(part.queues), dict(part.reads)
+    if context.current_function == "*":
+        for name, step in steps.items():
+            readers = [later for later, each in steps.items() if name in each.after]
+            if isinstance(step, QueueStep) and readers:
+                queues[name], behind[name] = step, readers
+    found = []
+    for name, queue in queues.items():
+        if not _is_read_here(queue):
+            continue
+        owner = getattr(steps[behind[name][0]], "function", None) or ""
+        group = f"{context.name}-{owner}" if owner not in ("", "*") else context.name
+        options = dict(queue.queue_options)
+        found.append(Inlet(name, queue.path or "", options, behind[name], f"{name}.{_READERS}", group))
+    return found
+
+
+def _is_read_here(queue: QueueStep) -> bool:
+    from penstock.streams import scheme_of
+
+    return scheme_of(queue.path) in _READ
 
 
 def queue_step(
     step: QueueStep, name: str, context: Any, *, read: bool, answers: bool
-) -> tuple[Callable[[Event], Event] | None, Any]:
-    """Return what the core calls for a queue, and the stream it writes to; nothing if it just hands events on.
+) -> tuple[Callable[[Any], Any] | None, Any, int]:
+    """Return what the core calls for a queue, the stream it writes to, and how many events it takes at once.
+
+    The first two are nothing if the queue just hands events on.
 
     Parameters
     ----------
@@ -37,14 +100,18 @@ def queue_step(
     scheme = scheme_of(step.path)
     followed_here = read and context.current_function == "*"
     if followed_here and scheme != "dummy" and (scheme == "memory" or context.is_mock):
-        return None, None
+        return None, None, 1
     options = dict(step.queue_options)
     full_event = options.pop("full_event", None)
     try:
         sink = QueueSink(step.path, full_event=read if full_event is None else bool(full_event), **options)
     except PenstockError as error:
         raise GraphError(f"step '{name}': {error}") from error
-    return (_ending(sink) if answers and not read else sink.do_event), sink.stream
+    most = int(getattr(sink.stream, "batch_size", 1))
+    call: Callable[[Any], Any] = sink.do_event if most == 1 else sink.do_events
+    if answers and not read:
+        call = _ending(sink) if most == 1 else _ending_all(sink)
+    return call, sink.stream, most
 
 
 def _ending(sink: Any) -> Callable[[Event], Event]:
@@ -52,5 +119,15 @@ def _ending(sink: Any) -> Callable[[Event], Event]:
         event = sink.do_event(event)
         event.body = None
         return event
+
+    return push
+
+
+def _ending_all(sink: Any) -> Callable[[list[Event]], list[Any]]:
+    def push(events: list[Event]) -> list[Any]:
+        results: list[Any] = sink.do_events(events)
+        for event in events:
+            event.body = None
+        return results
 
     return push

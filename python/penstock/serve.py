@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from penstock._core import Server
 from penstock.errors import PortInUse
+from penstock.inflow import Inflow
 from penstock.loading import watch
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ class HttpServer:
         self.grpc_port = self._http.grpc_port
         self._closing = False
         watch(compiled.models.values(), self._set_ready)
+        self._inflow = Inflow(server, self._set_ready)
         engine.start()
         self._http.start()
+        self._inflow.start()
 
     @property
     def url(self) -> str:
@@ -102,7 +105,9 @@ class HttpServer:
         self._closing = True
         end = time.monotonic() + timeout
         answered = self._http.drain(timeout)
+        self._inflow.halt()
         settled = self._graph.engine.drain(max(0.0, end - time.monotonic()))
+        self._inflow.close()
         self._http.stop()
         self._graph.close()
         return answered and settled

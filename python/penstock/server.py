@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from penstock.asking import decoded, failed, is_empty, text_of_body
-from penstock.compile import Compiled, compile_graph
+from penstock.compile import compile_graph
+from penstock.compiled import Compiled
 from penstock.context import GraphContext
 from penstock.documents import unpack
 from penstock.error_stream import ErrorStream
@@ -115,6 +116,7 @@ class GraphServer(WrittenServer):
         self.functions = functions or {}
         self.filename = filename
         self.stream_profile = stream_profile
+        self.triggers: dict[str, dict[str, Any]] = {}  # what else brings events where the graph is served
         self.compiled: Compiled | None = None
         self._secrets = secrets or SecretStore()
         self._parameters = parameters or {}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
+from penstock.kafka.settings import address_of
 from penstock.streams.records import as_bytes, as_list
 
 _SECONDS = 30.0
+_WAITING = 50_000  # records in the client's queue, which takes twice as many
 
 
 class KafkaStream:
@@ -27,6 +32,8 @@ class KafkaStream:
         Seconds that a push may take.
     """
 
+    batch_size = 1000  # events that a queue takes at once
+
     def __init__(
         self,
         path: str,
@@ -37,43 +44,61 @@ class KafkaStream:
         **_: Any,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
-        hosts, _separator, topic = path.partition("://")[2].partition("/")
-        brokers = ",".join(kafka_brokers) if isinstance(kafka_brokers, list) else kafka_brokers or hosts
+        brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
         settings = {
             "bootstrap.servers": brokers,
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
         } | (producer_options or {})
-        if not topic.strip("/") or not settings["bootstrap.servers"]:
-            raise GraphError(f"the stream '{path}' needs brokers and a topic: kafka://host:port/topic")
-        self.topic = topic.strip("/")
         self._timeout = timeout
         try:
             self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))
         except kafka.KafkaException as error:
             raise GraphError(f"the stream '{path}': {error}") from None
-        self._failures = (kafka.KafkaException, BufferError)
+        self._failures = (kafka.KafkaException, BufferError, TypeError, ValueError)
 
     def push(self, records: Any, key: Any = None) -> None:
         """Send records to the topic; those of one key go to one partition."""
-        reports: list[Any] = []
-        added = as_list(records)
-        try:
-            for record in added:
-                self._producer.produce(
-                    self.topic,
+        failures = self.push_each((record, key, None) for record in as_list(records))
+        failed = next((failure for failure in failures if failure is not None), None)
+        if failed is not None:
+            raise failed
+
+    def push_each(self, records: Iterable[tuple[Any, Any, int | None]]) -> list[StreamError | None]:
+        """Send records, each with its key and, if it is to go to a certain one, its partition.
+
+        Returns
+        -------
+        list
+            For each record None, or why the brokers do not have it.
+        """
+        late = StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
+        failures: list[StreamError | None] = []
+        for place, (record, key, partition) in enumerate(records):
+            failures.append(late)
+            try:
+                self._produce(
                     value=as_bytes(record),
                     key=key if key is None or isinstance(key, (str, bytes)) else str(key),
-                    on_delivery=lambda error, _: reports.append(error),
+                    on_delivery=functools.partial(self._report, failures, place),
+                    **({} if partition is None else {"partition": partition}),
                 )
-            self._producer.flush(self._timeout + 1.0)  # a little more, so that the client says itself what is late
-        except self._failures as error:
-            raise StreamError(f"cannot push to the topic {self.topic}: {error}") from error
-        failed = [error for error in reports if error is not None]
-        if failed:
-            raise StreamError(f"cannot push to the topic {self.topic}: {failed[0].str()}")
-        if len(reports) < len(added):
-            raise StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
+            except self._failures as error:
+                failures[place] = StreamError(f"cannot push to the topic {self.topic}: {error}")
+        # A little more, so that the client says itself what is late.
+        self._producer.flush(self._timeout + 1.0)
+        return failures
+
+    def _produce(self, **record: Any) -> None:
+        """Put a record into the client's queue, waiting for room."""
+        end = time.monotonic() + self._timeout
+        while len(self._producer) >= _WAITING and time.monotonic() < end:
+            self._producer.poll(0.1)
+        self._producer.produce(self.topic, **record)
+
+    def _report(self, failures: list[StreamError | None], place: int, error: Any, _message: Any) -> None:
+        text = None if error is None else f"cannot push to the topic {self.topic}: {error.str()}"
+        failures[place] = None if text is None else StreamError(text)
 
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.streams import OutputStream, open_stream
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     from penstock._core import Event
 
 # Options of a queue that say who reads it, and how: its writer has no use for them.
-_OF_READERS = ("group", "shards", "retention_in_hours", "trigger_args", "sharding_func")
+_OF_READERS = (
+    *("group", "shards", "retention_in_hours", "trigger_args", "initial_offset", "client_options"),
+    *("dead_letter", "on_poison", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"),
+)
 
 
 class QueueSink:
@@ -23,6 +27,9 @@ class QueueSink:
         The stream; see `penstock.streams`.
     full_event : bool
         Whether a record keeps the event's key and id, in MLRun's wrapper.
+    sharding_func : callable, str or int, optional
+        Where a record goes in a stream that has partitions: a function of the event that returns the record's key, or
+        the number of its partition; the field of the body that is the key; or the number. By default the event's key.
     **options
         What the stream takes; those that only a reader needs are left out.
 
@@ -34,8 +41,16 @@ class QueueSink:
     (6, [6])
     """
 
-    def __init__(self, path: str | None = None, *, full_event: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        full_event: bool = False,
+        sharding_func: Callable[[Event], Any] | str | int | None = None,
+        **options: Any,
+    ) -> None:
         self.full_event = full_event
+        self._sharding = sharding_func
         self.stream: OutputStream = open_stream(
             path, **{key: value for key, value in options.items() if key not in _OF_READERS}
         )
@@ -43,8 +58,41 @@ class QueueSink:
     def do_event(self, event: Event) -> Event:
         """Push the event's body, unless it is None."""
         if event.body is not None:
-            self.stream.push([wrap(event) if self.full_event else event.body], key=event.key or None)
+            self.stream.push([self._record(event)], key=event.key or None)
         return event
+
+    def do_events(self, events: list[Event]) -> list[Any]:
+        """Push the events' bodies at once; for each return the event, or why it could not be pushed."""
+        results: list[Any] = list(events)
+        rows, places = [], []
+        for place, event in enumerate(events):
+            if event.body is None:
+                continue
+            try:
+                rows.append((self._record(event), *self._shard(event)))
+                places.append(place)
+            except Exception as error:  # whatever the user's sharding_func raises
+                results[place] = error
+        stream: Any = self.stream
+        for place, failure in zip(places, stream.push_each(rows), strict=True):
+            if failure is not None:
+                results[place] = failure
+        return results
+
+    def _record(self, event: Event) -> Any:
+        return wrap(event) if self.full_event else event.body
+
+    def _shard(self, event: Event) -> tuple[Any, int | None]:
+        """Return a record's key, and the number of its partition if that is given."""
+        shard = self._sharding
+        if shard is None:
+            return event.key or None, None
+        if isinstance(shard, str):
+            shard = event.body[shard]
+            return (shard if isinstance(shard, (str, bytes)) else str(shard)), None
+        if callable(shard):
+            shard = shard(event)
+        return (event.key or None, shard) if isinstance(shard, int) else (shard, None)
 
     def close(self) -> None:
         """Close the stream."""

@@ -1,0 +1,82 @@
+"""What brings events to a served graph beside its callers: the streams of its queues, and triggers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from penstock.server import GraphServer
+
+_logger = logging.getLogger("penstock")
+
+
+class EventSource(Protocol):
+    """Brings events to a graph, on a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def halt(self) -> None:
+        """Bring nothing more; what is under way goes on."""
+
+    def close(self) -> None:
+        """Say how far it has come, and let go."""
+
+
+class Inflow:
+    """All that brings events to a server's graph.
+
+    Parameters
+    ----------
+    server : GraphServer
+        The server; its graph is compiled.
+    on_ready : callable
+        Called with False when a source cannot go on.
+
+    Raises
+    ------
+    GraphError
+        A source cannot be what a queue or a trigger says.
+    """
+
+    def __init__(self, server: GraphServer, on_ready: Callable[[bool], None]) -> None:
+        self.sources: list[EventSource] = []
+        compiled = server.compiled
+        for inlet in compiled.inlets if compiled is not None else ():
+            from penstock.kafka.settings import of_queue
+            from penstock.kafka.source import KafkaSource
+
+            reading = of_queue(inlet.path, inlet.options, group=inlet.group)
+            self.sources.append(
+                KafkaSource(reading, server.engine.core, inlet.entry, graph=server.name, on_ready=on_ready)
+            )
+        for name, trigger in server.triggers.items():
+            if trigger["kind"] in ("kafka-cluster", "kafka"):
+                from penstock.kafka.settings import of_trigger
+                from penstock.kafka.source import KafkaSource
+
+                reading = of_trigger(trigger, group=server.name)
+                self.sources.append(KafkaSource(reading, server.engine.core, graph=server.name, on_ready=on_ready))
+            elif trigger["kind"] == "cron":
+                from penstock.cron import CronSource
+
+                self.sources.append(CronSource(name, trigger, server.engine.submit))
+            elif trigger["kind"] != "http":
+                _logger.warning("trigger '%s' is of the kind %s, which only Nuclio serves", name, trigger["kind"])
+
+    def start(self) -> None:
+        """Begin to bring events."""
+        for source in self.sources:
+            source.start()
+
+    def halt(self) -> None:
+        """Bring nothing more."""
+        for source in self.sources:
+            source.halt()
+
+    def close(self) -> None:
+        """Say how far all have come, and let go."""
+        for source in self.sources:
+            source.close()

@@ -1,0 +1,58 @@
+"""One partition while this process owns it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from penstock._core import Offsets
+from penstock.kafka.journal import Journal
+
+
+class Assignment:
+    """What the source knows of a partition from its assignment to its revocation.
+
+    Attributes
+    ----------
+    offsets : Offsets
+        How far its records are settled.
+    journal : Journal
+        What the next commit says.
+    waiting : deque of tuple
+        Records that have been read and not admitted.
+    probing : int
+        Records that still have to be taken one by one, as a process has died near them.
+    probe_end : int
+        The offset from which on no process can have died.
+    deadly : int
+        The offset of a record that has killed as often as is borne; -1 for none.
+    stopped : bool
+        A record has failed for good, and nothing was said about what to do with such.
+    """
+
+    def __init__(self, topic: str, number: int, start: int, journal: Journal) -> None:
+        self.topic = topic
+        self.number = number
+        self.start = start
+        self.offsets = Offsets(start)
+        self.journal = journal
+        self.waiting: deque[tuple[Any, ...]] = deque()
+        self.probing = 0
+        self.probe_end = 0
+        self.deadly = -1
+        self.stopped = False
+        self.paused = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Topic and number."""
+        return self.topic, self.number
+
+    def takes(self, most: int) -> bool:
+        """Tell whether a record may be admitted now."""
+        if self.stopped:
+            return False
+        return int(self.offsets.open) < (1 if self.probing else most)
+
+    def __repr__(self) -> str:
+        return f"{self.topic}[{self.number}]"

@@ -1,0 +1,114 @@
+"""Records that failed for good, in a topic of their own: untouched, with headers that say what happened."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from penstock.extras import load_extra
+
+PREFIX = "penstock.error."
+ATTEMPTS = PREFIX + "attempts"
+_TEXT = 1024
+_STACK = 8192
+_SECONDS = 10.0
+_logger = logging.getLogger("penstock")
+
+
+class DeadLetters:
+    """Writes to a dead-letter topic.
+
+    Parameters
+    ----------
+    brokers : str
+        Where the topic is.
+    topic : str
+        Its name.
+    graph, version : str
+        What failed, for the headers.
+    client : dict, optional
+        Further settings of the client, under its own names.
+    """
+
+    def __init__(
+        self, brokers: str, topic: str, *, graph: str = "", version: str = "", client: dict[str, Any] | None = None
+    ) -> None:
+        kafka = load_extra("confluent_kafka", "kafka", "a dead-letter topic")
+        self.topic = topic
+        self._about = {"graph": graph, "version": version}
+        self._failures = (kafka.KafkaException, BufferError)
+        self._producer = kafka.Producer(
+            {"bootstrap.servers": brokers, "enable.idempotence": True, "message.timeout.ms": int(_SECONDS * 1000)}
+            | (client or {}),
+            logger=logging.getLogger("penstock.kafka"),
+        )
+
+    def write(self, letters: Iterable[tuple[Any, dict[str, Any]]]) -> list[bool]:
+        """Write messages, each with what is known about its failure; tell which of them the brokers have."""
+        written: list[bool] = []
+        try:
+            for place, (message, failure) in enumerate(letters):
+                written.append(False)
+                self._producer.produce(
+                    self.topic,
+                    value=message.value(),
+                    key=message.key(),
+                    headers=headers_of(message, failure | self._about),
+                    on_delivery=functools.partial(_report, written, place),
+                )
+        except self._failures as error:
+            _logger.error("a dead letter could not be sent to %s: %s", self.topic, error)
+        self._producer.flush(_SECONDS + 1.0)
+        return written
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._producer.flush(1.0)
+
+
+def _report(written: list[bool], place: int, error: Any, _message: Any) -> None:
+    if error is None:
+        written[place] = True
+    else:
+        _logger.error("a dead letter was refused: %s", error.str())
+
+
+def headers_of(message: Any, failure: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Return the headers of a dead letter: the message's own, and what happened.
+
+    Those of an earlier failure are replaced; a message that was replayed keeps the count of its attempts.
+    """
+    own = [(name, value) for name, value in message.headers() or () if not name.startswith(PREFIX)]
+    facts = {
+        **failure,
+        "attempts": attempts_of(message) + int(failure.get("attempts") or 1),
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": message.timestamp()[1],
+    }
+    said = [(PREFIX + name, str(value).encode()) for name, value in facts.items() if value not in ("", None)]
+    return own + said
+
+
+def attempts_of(message: Any) -> int:
+    """Return how often a message has failed before."""
+    for name, value in message.headers() or ():
+        if name == ATTEMPTS and value is not None and value.isdigit():
+            return int(value)
+    return 0
+
+
+def failure_of(step: str, kind: str, text: str, cause: BaseException | None, *, reason: str = "") -> dict[str, Any]:
+    """Put a failure as the headers say it.
+
+    Examples
+    --------
+    >>> failure_of("double", "ValueError", "no number", None)["message"]
+    'no number'
+    """
+    stack = "" if cause is None else "".join(traceback.format_exception(cause))
+    return {"step": step, "type": kind, "message": text[:_TEXT], "stack": stack[-_STACK:], "reason": reason}

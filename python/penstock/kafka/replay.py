@@ -1,0 +1,107 @@
+"""A look at dead letters, and their way back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.errors import StreamError
+from penstock.extras import load_extra
+from penstock.kafka.dead_letters import ATTEMPTS, PREFIX
+from penstock.kafka.settings import address_of
+
+_GROUP = "penstock-dlq"
+_QUIET_SECONDS = 3.0  # of silence on a topic before its end counts as reached
+_NET_SECONDS = 30.0
+
+
+def letters_of(path: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Read dead letters from the first on, without taking them: what they are and what happened to them."""
+    consumer, kafka, topic = _consumer(path, "show")
+    try:
+        known = consumer.list_topics(topic, timeout=_NET_SECONDS).topics[topic].partitions
+        consumer.assign([kafka.TopicPartition(topic, number, 0) for number in known])
+        for message in _messages(consumer, limit):
+            yield _described(message)
+    except kafka.KafkaException as error:
+        raise StreamError(f"cannot read {topic}: {error}") from error
+    finally:
+        consumer.close()
+
+
+def replay(path: str, *, limit: int | None = None) -> int:
+    """Send dead letters back to the topics they come from, each once; return how many.
+
+    A letter counts as sent when the brokers have it in its topic. How often it has failed goes along.
+    """
+    consumer, kafka, topic = _consumer(path, "replay")
+    sent = 0
+    try:
+        producer = kafka.Producer(
+            {"bootstrap.servers": address_of(path)[0], "enable.idempotence": True},
+            logger=logging.getLogger("penstock.kafka"),
+        )
+        consumer.subscribe([topic])
+        for message in _messages(consumer, limit):
+            _send(producer, message)
+            consumer.commit(message, asynchronous=False)
+            sent += 1
+    except kafka.KafkaException as error:
+        raise StreamError(f"cannot replay {topic}: {error}") from error
+    finally:
+        consumer.close()
+    return sent
+
+
+def _consumer(path: str, what: str) -> tuple[Any, Any, str]:
+    kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
+    brokers, topic = address_of(path)
+    settings = {
+        "bootstrap.servers": brokers,
+        "group.id": f"{_GROUP}-{what}",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    return kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka")), kafka, topic
+
+
+def _messages(consumer: Any, limit: int | None) -> Iterator[Any]:
+    taken, quiet_at = 0, time.monotonic() + 2 * _QUIET_SECONDS  # joining a group takes a while
+    while (limit is None or taken < limit) and time.monotonic() < quiet_at:
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if message.error() is not None:
+            raise StreamError(message.error().str())
+        taken, quiet_at = taken + 1, time.monotonic() + _QUIET_SECONDS
+        yield message
+
+
+def _described(message: Any) -> dict[str, Any]:
+    said = {name: value for name, value in message.headers() or () if name.startswith(PREFIX)}
+    facts = {name[len(PREFIX) :]: (value or b"").decode(errors="replace") for name, value in said.items()}
+    return {"key": message.key(), "value": message.value(), **facts}
+
+
+def _send(producer: Any, message: Any) -> None:
+    headers = dict(message.headers() or ())
+    origin = headers.get(PREFIX + "topic")
+    if not origin:
+        raise StreamError(
+            f"the record at offset {message.offset()} is no dead letter: it does not say where it is from"
+        )
+    kept = [(name, value) for name, value in message.headers() or () if name == ATTEMPTS or not name.startswith(PREFIX)]
+    reports: list[Any] = []
+    producer.produce(
+        origin.decode(),
+        value=message.value(),
+        key=message.key(),
+        headers=kept,
+        on_delivery=lambda error, _message: reports.append(error),
+    )
+    producer.flush(_NET_SECONDS)
+    if reports != [None]:
+        said = reports[0].str() if reports else "no answer"
+        raise StreamError(f"cannot send a record back to {origin.decode()}: {said}")

@@ -1,0 +1,217 @@
+"""What a queue's path and options, or a trigger, say about a Kafka topic that is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from penstock.errors import GraphError
+
+ON_POISON = ("stop", "dead_letter", "skip")
+_OFFSETS = ("earliest", "latest")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How topics are read.
+
+    Attributes
+    ----------
+    brokers : str
+        ``host:port``, several of them separated by commas.
+    topics : tuple of str
+        The topics.
+    group : str
+        The consumer group.
+    initial_offset : str
+        Where a group begins that has committed nothing: "earliest" or "latest".
+    dead_letter : str
+        The topic that records go to which fail for good; empty for none.
+    on_poison : str
+        What becomes of such a record: "dead_letter", "skip", or "stop", which holds its partition until somebody
+        has looked.
+    shards : int
+        Partitions of a topic that has to be made.
+    max_in_flight : int
+        Records of all partitions that may be under way.
+    max_uncommitted : int
+        Records of one partition that may wait for an earlier one to settle.
+    commit_interval : float
+        Seconds between commits.
+    revoke_wait : float
+        Seconds that a rebalance waits for records of partitions that go elsewhere.
+    client : dict
+        Further settings of the client, under its own names.
+    """
+
+    brokers: str
+    topics: tuple[str, ...]
+    group: str
+    initial_offset: str = "earliest"
+    dead_letter: str = ""
+    on_poison: str = "stop"
+    shards: int = 1
+    max_in_flight: int = 512
+    max_uncommitted: int = 10_000
+    commit_interval: float = 1.0
+    revoke_wait: float = 10.0
+    client: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # there are passwords in it
+
+    def consumer(self) -> dict[str, Any]:
+        """Return the settings of a consumer."""
+        return {
+            "bootstrap.servers": self.brokers,
+            "group.id": self.group,
+            "auto.offset.reset": self.initial_offset,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "partition.assignment.strategy": "cooperative-sticky",
+            # By default a consumer whose local queue is full sleeps a second.
+            "fetch.queue.backoff.ms": 10,
+            "queued.max.messages.kbytes": 16_384,
+            "isolation.level": "read_committed",
+        } | dict(self.client)
+
+    def producer(self) -> dict[str, Any]:
+        """Return the settings of a producer beside this consumer: the same brokers and credentials."""
+        ours = ("security.", "sasl.", "ssl.", "client.", "broker.", "socket.")
+        return {key: value for key, value in self.client.items() if key.startswith(ours)}
+
+
+def address_of(path: str, brokers: str | Sequence[str] | None = None) -> tuple[str, str]:
+    """Split ``kafka://host:port/topic`` into brokers and topic.
+
+    The brokers of a path that names none are `brokers`, or those of the environment's ``PENSTOCK_KAFKA``.
+
+    Examples
+    --------
+    >>> address_of("kafka://a:9092,b:9092/paragraphs")
+    ('a:9092,b:9092', 'paragraphs')
+    >>> address_of("kafka:///paragraphs", ["a:9092"])
+    ('a:9092', 'paragraphs')
+    """
+    hosts, _, topic = path.partition("://")[2].partition("/")
+    named = brokers if isinstance(brokers, str) else ",".join(brokers or ())
+    found = named or hosts or os.environ.get("PENSTOCK_KAFKA", "")
+    if not topic.strip("/") or not found:
+        raise GraphError(f"the stream '{path}' needs brokers and a topic: kafka://host:port/topic")
+    return found, topic.strip("/")
+
+
+def of_queue(path: str, options: Mapping[str, Any], *, group: str) -> Reading:
+    """Read what a queue says.
+
+    Parameters
+    ----------
+    path : str
+        The queue's path.
+    options : dict
+        Its options; those that a reader has no use for are passed by.
+    group : str
+        The consumer group, if the options name none.
+
+    Examples
+    --------
+    >>> reading = of_queue("kafka://host:9092/q1", {"dead_letter": "q1.dead"}, group="enrich")
+    >>> reading.group, reading.on_poison
+    ('enrich', 'dead_letter')
+    """
+    brokers, topic = address_of(path, options.get("kafka_brokers"))
+    arguments = dict(options.get("trigger_args") or {})
+    further = dict(arguments.get("extra_attributes") or {})
+    return _reading(
+        brokers,
+        (topic,),
+        {"group": group} | further | arguments | {key: value for key, value in options.items() if value is not None},
+        f"the queue of '{path}'",
+    )
+
+
+def of_trigger(trigger: Mapping[str, Any], *, group: str) -> Reading:
+    """Read a trigger of the kind kafka-cluster, as Nuclio has it.
+
+    Examples
+    --------
+    >>> attributes = {"brokers": ["host:9092"], "topics": ["in"], "consumerGroup": "g", "initialOffset": "latest"}
+    >>> of_trigger({"kind": "kafka-cluster", "attributes": attributes}, group="f").initial_offset
+    'latest'
+    """
+    attributes = dict(trigger.get("attributes") or {})
+    brokers, topics = _listed(attributes.get("brokers")), tuple(_listed(attributes.get("topics")))
+    where = f"trigger '{trigger.get('name', '')}'"
+    if not brokers or not topics:
+        raise GraphError(f"{where}: a Kafka trigger names brokers and topics")
+    return _reading(",".join(brokers), topics, {"group": group} | attributes, where)
+
+
+def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], where: str) -> Reading:
+    dead_letter = str(said.get("dead_letter") or said.get("deadLetter") or "").rpartition("/")[2]
+    on_poison = str(said.get("on_poison") or said.get("onPoison") or ("dead_letter" if dead_letter else "stop"))
+    if on_poison not in ON_POISON:
+        raise GraphError(f"{where}: on_poison is one of {', '.join(ON_POISON)}, not {on_poison!r}")
+    if on_poison == "dead_letter" and not dead_letter:
+        raise GraphError(f"{where}: say which topic the dead letters go to: dead_letter='topic'")
+    initial = str(said.get("initial_offset") or said.get("initialOffset") or "earliest").lower()
+    if initial not in _OFFSETS:
+        raise GraphError(f"{where}: initial_offset is 'earliest' or 'latest', not {initial!r}")
+    reading = Reading(
+        brokers,
+        topics,
+        group=str(said.get("consumerGroup") or said["group"]),
+        initial_offset=initial,
+        dead_letter=dead_letter,
+        on_poison=on_poison,
+        client=_client(said),
+    )
+    numbers = {
+        name: type(getattr(reading, name))(said[name])
+        for name in ("shards", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait")
+        if said.get(name) is not None
+    }
+    for name, number in numbers.items():
+        if number <= 0:
+            raise GraphError(f"{where}: {name} is more than 0, not {number}")
+    return dataclasses.replace(reading, **numbers)
+
+
+def _client(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the client's settings of what MLRun and Nuclio call them."""
+    sasl = dict(said.get("sasl") or {})
+    tls = dict(said.get("tls") or {})
+    user = said.get("sasl_user") or sasl.get("user")
+    settings: dict[str, Any] = {}
+    secure = bool(tls.get("enable") or said.get("caCert"))
+    if user:
+        settings |= {
+            "sasl.mechanism": str(said.get("sasl_mechanism") or sasl.get("mechanism") or "PLAIN").upper(),
+            "sasl.username": str(user),
+            "sasl.password": str(said.get("sasl_pass") or sasl.get("password") or ""),
+        }
+    if user or secure:
+        settings["security.protocol"] = ("SASL_" if user else "") + ("SSL" if secure else "PLAINTEXT")
+    if tls.get("insecureSkipVerify"):
+        settings["enable.ssl.certificate.verification"] = False
+    pems = {"caCert": "ssl.ca.pem", "accessCertificate": "ssl.certificate.pem", "accessKey": "ssl.key.pem"}
+    settings |= {own: said[name] for name, own in pems.items() if said.get(name)}
+    times = {
+        "sessionTimeout": "session.timeout.ms",
+        "heartbeatInterval": "heartbeat.interval.ms",
+        "maxProcessingTime": "max.poll.interval.ms",
+    }
+    settings |= {own: _milliseconds(said[name]) for name, own in times.items() if said.get(name)}
+    return settings | dict(said.get("client_options") or {})
+
+
+def _milliseconds(value: Any) -> int:
+    """Read a time of Nuclio: "10s", "500ms", or seconds."""
+    text = str(value).strip()
+    for unit, factor in (("ms", 1), ("s", 1000), ("m", 60_000)):
+        if text.endswith(unit):
+            return int(float(text.removesuffix(unit)) * factor)
+    return int(float(text) * 1000)
+
+
+def _listed(value: Any) -> list[str]:
+    return [text for text in value.split(",") if text] if isinstance(value, str) else list(value or [])

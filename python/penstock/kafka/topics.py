@@ -1,0 +1,47 @@
+"""Topics that a queue needs and that are not there yet."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from penstock.extras import load_extra
+from penstock.kafka.settings import Reading
+
+_SECONDS = 10.0
+_logger = logging.getLogger("penstock")
+
+
+def make_topics(reading: Reading) -> bool:
+    """Make the topics that are missing, and that of the dead letters; tell whether the brokers could be asked."""
+    wanted = dict.fromkeys(reading.topics, reading.shards)
+    if reading.dead_letter:
+        wanted.setdefault(reading.dead_letter, 1)
+    return make(reading.brokers, wanted, reading.producer())
+
+
+def make(brokers: str, wanted: dict[str, int], client: dict[str, Any] | None = None) -> bool:
+    """Make these topics, with as many partitions, unless they are there."""
+    load_extra("confluent_kafka", "kafka", f"the stream of '{next(iter(wanted), '')}'")
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    try:
+        admin = AdminClient({"bootstrap.servers": brokers} | (client or {}), logger=logging.getLogger("penstock.kafka"))
+        known = admin.list_topics(timeout=_SECONDS).topics
+        missing = [NewTopic(topic, shards) for topic, shards in wanted.items() if topic not in known]
+        for made in admin.create_topics(missing, request_timeout=_SECONDS).values() if missing else ():
+            _heed(made, KafkaError.TOPIC_ALREADY_EXISTS, KafkaException)
+    except KafkaException as error:
+        _logger.error("the topics %s cannot be seen to for now: %s", ", ".join(wanted), error)
+        return False
+    return True
+
+
+def _heed(made: Any, exists: int, failure: type[Exception]) -> None:
+    try:
+        made.result()
+    except failure as error:
+        if error.args[0].code() != exists:
+            raise

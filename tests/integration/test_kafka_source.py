@@ -1,0 +1,150 @@
+"""A child function reads its queue from a real Kafka topic."""
+
+import json
+import time
+
+import pytest
+from served import Served
+
+APP = """
+import os, signal, time
+import penstock
+
+def double(x):
+    if x == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if x == "bad":
+        raise ValueError("no number")
+    return x * 2
+
+def enrich(event):
+    event.body = {"body": event.body, "key": event.key, "offset": event.offset, "shard": event.shard_id,
+                  "stream": event.stream_path, "header": event.headers.get("trace"), "path": event.path}
+    return event
+
+fn = penstock.new_function(os.environ["NAME"])
+graph = fn.set_topology("flow")
+graph.to(name="start", handler="(event + 1)")\\
+     .to(">>", "q1", path=os.environ["Q1"], **eval(os.environ.get("OPTIONS", "{}")))\\
+     .to(name="double", handler="double", function="child")\\
+     .to(name="enrich", handler="enrich", full_event=True, function="child")\\
+     .to(">>", "out", path=os.environ["OUT"])
+fn.add_child_function("child", "./")
+"""
+
+
+@pytest.fixture
+def app(tmp_path, kafka):
+    """Serve the functions of the app; all processes end with the test."""
+    file = tmp_path / "app.py"
+    file.write_text(APP)
+    kafka.make("q1", 2)
+    kafka.make("out")
+    started = []
+
+    def start(*options, settings="{}"):
+        served = Served(
+            file, *options, Q1=kafka.path("q1"), OUT=kafka.path("out"), OPTIONS=settings, NAME=kafka.name("app")
+        )
+        started.append(served)
+        return served
+
+    yield start
+    for served in started:
+        served.end()
+
+
+def bodies(messages):
+    return [json.loads(message.value()) for message in messages]
+
+
+def until(condition, timeout=20.0):
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, "it has not come about"
+        time.sleep(0.05)
+    return found
+
+
+def test_an_event_carries_what_kafka_knows_of_its_record(app, kafka):
+    kafka.write("q1", [(b"k", b"4", [("trace", b"t1")])])
+    app("--function", "child")
+    (event,) = bodies(kafka.read("out", 1))
+    assert event["body"] == 8
+    assert event["key"] == "k"
+    assert event["offset"] == 0
+    assert event["shard"] in (0, 1)
+    assert event["stream"] == kafka.name("q1")
+    assert event["header"] == "t1"
+    assert event["path"] == "/"
+
+
+def test_two_functions_are_joined_by_the_topic(app, kafka):
+    root, child = app("--function", kafka.name("app")), app("--function", "child")
+    for number in range(5):
+        root.post(number)
+    assert sorted(event["body"] for event in bodies(kafka.read("out", 5))) == [2, 4, 6, 8, 10]
+    assert child.stop()[0] == 0
+    assert root.stop()[0] == 0
+
+
+def test_all_functions_in_one_process_go_through_the_topic_too(app, kafka):
+    served = app()
+    served.post(1)
+    (event,) = bodies(kafka.read("out", 1))
+    assert event["body"] == 4
+    assert event["stream"] == kafka.name("q1")
+
+
+def test_a_drain_commits_all_that_is_settled(app, kafka):
+    kafka.write("q1", [(b"k", str(n).encode()) for n in range(100)])
+    child = app("--function", "child")
+    assert len(kafka.read("out", 100)) == 100
+    assert child.stop()[0] == 0
+    ends = [kafka.committed("q1", kafka.name("app-child"), partition) for partition in (0, 1)]
+    assert sum(max(offset, 0) for offset, _ in ends) == 100
+    assert {metadata for offset, metadata in ends if offset > 0} == {"penstock end 0"}
+    app("--function", "child")
+    kafka.write("q1", [(b"k", b"7")])
+    assert len(kafka.read("out", 101)) == 101
+
+
+def test_a_record_that_fails_goes_to_the_dead_letters_untouched(app, kafka):
+    kafka.write("q1", [(b"k", b'"bad"', [("trace", b"t1")]), (b"k", b"1")])
+    child = app("--function", "child", settings=repr({"dead_letter": kafka.name("dead")}))
+    assert [event["body"] for event in bodies(kafka.read("out", 1))] == [2]
+    (letter,) = kafka.read("dead", 1)
+    assert (letter.key(), letter.value()) == (b"k", b'"bad"')
+    headers = dict(letter.headers())
+    assert headers["trace"] == b"t1"
+    assert headers["penstock.error.type"] == b"ValueError"
+    assert headers["penstock.error.message"] == b"no number"
+    assert headers["penstock.error.step"] == b"double"
+    assert headers["penstock.error.topic"] == kafka.name("q1").encode()
+    assert headers["penstock.error.offset"] == b"0"
+    assert headers["penstock.error.attempts"] == b"1"
+    assert b"raise ValueError" in headers["penstock.error.stack"]
+    assert child.stop()[0] == 0
+
+
+def test_without_a_place_for_dead_letters_the_partition_is_held_and_nothing_skipped(app, kafka):
+    kafka.write("q1", [(b"k", b"1"), (b"k", b'"bad"'), (b"k", b"2")])
+    child = app("--function", "child")
+    until(lambda: child.get("/v2/health/ready")[0] != 200)
+    assert child.stop()[0] == 0
+    positions = [kafka.committed("q1", kafka.name("app-child"), partition)[0] for partition in (0, 1)]
+    assert max(positions) == 1
+
+
+def test_a_record_that_kills_the_process_three_times_is_a_dead_letter(app, kafka):
+    kafka.write("q1", [(b"k", b"1"), (b"k", b'"die"'), (b"k", b"2")])
+    options = repr({"dead_letter": kafka.name("dead"), "client_options": {"session.timeout.ms": 1500}})
+    for _ in range(3):
+        child = app("--function", "child", settings=options)
+        assert child.process.wait(30) == -9
+    child = app("--function", "child", settings=options)
+    (letter,) = kafka.read("dead", 1)
+    assert letter.value() == b'"die"'
+    assert dict(letter.headers())["penstock.error.reason"] == b"crash"
+    assert 4 in [event["body"] for event in bodies(kafka.read("out", 2))]
+    assert child.stop()[0] == 0

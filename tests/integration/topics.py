@@ -1,0 +1,76 @@
+"""A test's own topics: what it writes to them, and what it finds in them."""
+
+import time
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+class Topics:
+    def __init__(self, address, *, prefix):
+        self.address = address
+        self._prefix = prefix
+        self._admin = AdminClient({"bootstrap.servers": address})
+        self._producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 5})
+
+    def name(self, name):
+        return f"{self._prefix}-{name}"
+
+    def path(self, name):
+        return f"kafka://{self.address}/{self.name(name)}"
+
+    def make(self, name, partitions=1):
+        for made in self._admin.create_topics([NewTopic(self.name(name), partitions)]).values():
+            made.result()
+        return self.path(name)
+
+    def write(self, name, records):
+        """Write (key, value) or (key, value, headers) to a topic."""
+        for key, value, *headers in records:
+            self._producer.produce(self.name(name), value, key, headers=headers[0] if headers else None)
+            self._producer.poll(0)
+        assert self._producer.flush(30) == 0
+
+    def read(self, name, count, *, timeout=30.0, quiet=0.5):
+        """Return the topic's messages: `count` of them, and what comes within a moment beyond."""
+        consumer = confluent_kafka.Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": "reader",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        end = time.monotonic() + timeout
+        partitions = []
+        while not partitions and time.monotonic() < end:
+            known = consumer.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions
+            partitions = [confluent_kafka.TopicPartition(self.name(name), number, 0) for number in known]
+        consumer.assign(partitions)
+        messages = []
+        try:
+            while time.monotonic() < end:
+                enough = len(messages) >= count
+                message = consumer.poll(quiet if enough else 0.2)
+                if message is not None and message.error() is None:
+                    messages.append(message)
+                elif message is None and enough:
+                    break
+        finally:
+            consumer.close()
+        return messages
+
+    def values(self, name, count, **options):
+        return [message.value() for message in self.read(name, count, **options)]
+
+    def committed(self, name, group, partition=0):
+        """Return how far a group is, and what it wrote beside that."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": group})
+        try:
+            found = consumer.committed([confluent_kafka.TopicPartition(self.name(name), partition)], timeout=10)[0]
+        finally:
+            consumer.close()
+        return found.offset, found.metadata
+
+    def close(self):
+        self._producer.flush(5)
