@@ -22,6 +22,7 @@ __all__ = ["TARGETS", "Say", "deploy", "written"]
 TARGETS = ("nuclio", "compose", "k8s", "kserve")
 Say = Callable[[str], None]
 _LOCAL = ("host", "port", "timeout")
+DEPLOYED = "PENSTOCK_DEPLOYED"  # set where a deployed function runs
 _MARK = ".penstock-deploy"  # a folder that has it may be written anew
 
 
@@ -36,6 +37,11 @@ def deploy(
     options: Mapping[str, Any],
 ) -> str:
     """Deploy a function; see `ServingFunction.deploy`."""
+    if os.environ.get(DEPLOYED):
+        raise GraphError(
+            f"the source of '{function.metadata.name}' deploys it whenever it is loaded, and what serves it loads it: "
+            "write `if __name__ == '__main__':` above fn.deploy()"
+        )
     say = _say if watch else _silent
     if target is None:
         from penstock.deploying.local import start
@@ -115,8 +121,3 @@ def _say(line: str) -> None:
 
 def _silent(line: str) -> None:
     """Say nothing: nobody watches."""
-
-
-def is_deployed_process() -> bool:
-    """Tell whether this process is the server that a `deploy` started."""
-    return bool(os.environ.get("PENSTOCK_LOCAL_SERVER"))

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.deploying import Say, is_deployed_process
+from penstock.deploying import DEPLOYED, Say
 from penstock.deploying.content import own_source, root_of
 from penstock.deploying.what import check_steps
-from penstock.errors import DeployError, GraphError
+from penstock.errors import DeployError
 
 if TYPE_CHECKING:
     from penstock.function import ServingFunction
@@ -35,11 +35,6 @@ _logger = logging.getLogger("penstock.deploy")
 
 def start(function: ServingFunction, module: Mapping[str, Any], *, say: Say, **options: Any) -> str:
     """Start a server process for a function, in place of the one it has; return its address."""
-    if is_deployed_process():
-        raise GraphError(
-            f"the source of '{function.metadata.name}' deploys it whenever it is loaded, and the server loads it: "
-            "write `if __name__ == '__main__':` above fn.deploy()"
-        )
     check_steps(function)
     server = LocalServer(function, module, say=say, **options)
     before, function._local = function._local, server
@@ -139,7 +134,7 @@ class LocalServer:
         source = own_source(function, module)
         document = function.to_dict()
         spec = document["spec"]
-        environment = os.environ | function.spec.env | {"PENSTOCK_LOCAL_SERVER": "1"}
+        environment = os.environ | function.spec.env | {DEPLOYED: "1"}
         paths = [path for path in sys.path if path]
         if source is not None:
             spec["filename"] = str(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from penstock.deploying import yaml_text
+from penstock.deploying import DEPLOYED, yaml_text
 from penstock.deploying.content import Files
 from penstock.deploying.dockerfile import PLATFORM, commands_of, wheel_of
 from penstock.deploying.what import Application, DeployedFunction, locked
@@ -51,7 +51,7 @@ def function_config(function: DeployedFunction, application: Application) -> Fie
     settings = function.settings
     spec = settings.spec
     labels = {"nuclio.io/project-name": application.project or "default", **settings.metadata.labels}
-    values = {"PENSTOCK_SPEC_PATH": f"{FOLDER}/{SPEC}", **function.env}
+    values = {DEPLOYED: "1", "PENSTOCK_SPEC_PATH": f"{FOLDER}/{SPEC}", **function.env}
     named = {name: (f"{application.name}-secrets", name) for name in application.secrets} | spec.secret_env
     triggers = triggers_of(function)
     is_async = any(trigger.get("mode") == "async" for trigger in triggers.values())

@@ -10,7 +10,6 @@ from penstock.streams import scheme_of
 from penstock.walks import queue_links
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
-_GROUP = "serving"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Topic:
 
     name: str
     brokers: str
-    group: str = _GROUP
+    group: str
     shards: int = 4
 
 
@@ -80,10 +79,10 @@ def attach(document: dict[str, Any], graph: Any, function: str, *, kafka: str, b
                 f"step '{queue.name}': the child function '{child}' reads this queue in another container, where "
                 f"'{path or 'memory'}' is not: write path='kafka://host:port/topic', or say where Kafka is by kafka="
             )
-        group = str(options.get("group") or _GROUP)
+        group = str(options.get("group") or f"{function}-{child}")
         found[child] = Topic(topic.strip("/"), named, group, int(options.get("shards") or 4))
         step = document["steps"][queue.name]
         step["path"] = f"kafka://{named}/{topic.strip('/')}"
-        if step.get("options"):
-            step["options"].pop("kafka_brokers", None)
+        step["options"] = {key: value for key, value in (step.get("options") or {}).items() if key != "kafka_brokers"}
+        step["options"]["group"] = group  # said, so that who scales the readers looks at the same one
     return found
