@@ -53,7 +53,7 @@ class Served:
         """Send a text as JSON; return status, type and bytes of the answer."""
         connection = self.connect()
         try:
-            connection.request("POST", path, body, JSON)
+            connection.request("POST", path, body.encode(), JSON)
             answer = connection.getresponse()
             return answer.status, answer.getheader("Content-Type", "").partition(";")[0], answer.read()
         finally:

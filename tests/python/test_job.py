@@ -202,7 +202,7 @@ def test_what_was_written_behind_the_checkpoint_is_taken_back(tmp_path):
     given = write_rows(tmp_path / "in.csv", [{"n": n} for n in range(10)])
     out = tmp_path / "out.jsonl"
     calls = []
-    job_of(double).run(given, str(out), stopped=lambda: calls.append(1) or len(calls) > 20, concurrency=1)
+    job_of(double).run(given, str(out), stopped=lambda: calls.append(1) or len(calls) > 5, concurrency=1)
     with open(f"{out}.partial", "a") as file:
         file.write('{"n": "torn')
     job_of(double).run(given, str(out))

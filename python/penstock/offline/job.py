@@ -142,7 +142,7 @@ class Job:
         server = self._server(state)
         try:
             with shown:
-                asker = _Asker(server, state, concurrency, stopped)
+                asker = _Asker(server, state, concurrency, stopped, listed=batch > 1 or nest_under_inputs)
                 asker.ask_all(_events(inputs.rows(state.report.rows), **shape), shown)
             report = state.report
             report.result = server.wait_for_completion()
@@ -198,7 +198,9 @@ def _events(
 class _Asker:
     """Threads that take events in order and wait for their answers, a stretch between two checkpoints at a time."""
 
-    def __init__(self, server: GraphServer, state: State, threads: int, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, server: GraphServer, state: State, threads: int, stopped: Callable[[], bool], *, listed: bool
+    ) -> None:
         compiled = server.compiled
         assert compiled is not None  # noqa: S101  # init_states has run
         self.responds = compiled.responds
@@ -206,6 +208,7 @@ class _Asker:
         self._state = state
         self._threads = threads
         self._stopped = stopped
+        self._listed = listed  # whether a body is a list of rows
         self._lock = threading.Lock()  # guards the next three
         self._events: Iterator[tuple[Event, int]] = iter(())
         self._asked: list[list[Any]] = []  # of each event: how many rows, and what came of it
@@ -276,7 +279,7 @@ class _Asker:
             elif answer is _NOTHING:
                 report.filtered += number if self.responds else 0
             else:
-                answers += _of_rows(answer, number)
+                answers += _of_rows(answer, number) if self._listed else [answer]
         failures += self.unheard({failure["row"] for failure in failures})
         self._state.write(answers, rows, failures)
 
@@ -308,9 +311,6 @@ def _checked(answer: Any) -> Any:
 
 def _of_rows(answer: Any, rows: int) -> list[Any]:
     """Give each row of an event its own answer, if the answer is a list of as many, or a model's outputs are."""
-    if rows > 1:
-        listed: Any = answer.get("outputs") if isinstance(answer, dict) else answer
-        listed = listed.tolist() if hasattr(listed, "tolist") else listed
-        if isinstance(listed, list) and len(listed) == rows:
-            return listed
-    return [answer]
+    listed: Any = answer.get("outputs") if isinstance(answer, dict) else answer
+    listed = listed.tolist() if hasattr(listed, "tolist") else listed
+    return listed if isinstance(listed, list) and len(listed) == rows else [answer]

@@ -160,7 +160,9 @@ class ParquetOutput(Output):
     def write(self, answers: list[Any]) -> int:
         """Write a part."""
         if answers:
-            table = self._arrow.Table.from_pylist([as_row(answer) for answer in answers])
+            rows = [as_row(answer) for answer in answers]
+            names = dict.fromkeys(name for row in rows for name in row)
+            table = self._arrow.table({name: [row.get(name) for row in rows] for name in names})
             self._parquet.write_table(table, os.path.join(self.partial, self._name(self._parts)))
             self._parts += 1
         return self._parts
