@@ -22,6 +22,7 @@ from pathlib import Path
 import rows_calls
 import rows_graphs
 import rows_http
+import rows_nuclio
 from harness import Load, Row
 
 PARTS = {
@@ -37,6 +38,7 @@ PARTS = {
     "import": rows_calls.importing,
     "install": rows_calls.installed,
     "memory": rows_http.memory,
+    "nuclio": rows_nuclio.overhead,
 }
 
 
