@@ -6,7 +6,9 @@ import sys
 import penstock
 import pytest
 import yaml
+from click.testing import CliRunner
 from deployments import SOURCE, chain, files_of
+from penstock.cli import main
 from penstock.errors import GraphError
 from penstock.targets import load_target
 
@@ -382,3 +384,34 @@ def test_a_graph_that_is_too_large_for_a_config_map_is_refused():
     fn.spec.parameters["table"] = "x" * 1_000_000
     with pytest.raises(GraphError, match="a ConfigMap takes 1000000"):
         files_of(fn, "k8s")
+
+
+# ---- the command line
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_the_command_writes_a_folder_and_names_it(write_source, tmp_path):
+    write_source()
+    place = tmp_path / "out"
+    result = run("deploy", str(tmp_path / "doubles.py"), "--to", "k8s", "--output", str(place), "--namespace", "ml")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == str(place)
+    assert "namespace: ml" in (place / "kubernetes.yaml").read_text()
+    assert (place / "app/shapes.py").exists()
+    sys.modules.pop("doubles")
+
+
+def test_what_is_wrong_is_one_line_and_exit_1_and_a_wrong_call_exit_2(write_source, tmp_path):
+    write_source(SOURCE + "\nfn.set_env('TOKEN', 'x')\n")
+    result = run("deploy", str(tmp_path / "doubles.py"), "--to", "k8s", "--output", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert result.output.startswith("error: the environment variable TOKEN holds a secret")
+    sys.modules.pop("doubles")
+    assert run("deploy", str(tmp_path / "nowhere.py"), "--to", "k8s").exit_code == 2
+    assert run("deploy", "x.py", "--to", "heroku").exit_code == 2
