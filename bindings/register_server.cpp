@@ -8,6 +8,7 @@
 
 #include "core.hpp"
 #include "register.hpp"
+#include "tensors.hpp"
 
 namespace penstock::python {
 namespace {
@@ -34,6 +35,10 @@ class PythonHost final : public http::Host {
     return response;
   }
 
+  std::shared_ptr<const InferResponse> tensors(const Object& body) override {
+    return to_response(py::reinterpret_borrow<py::object>(raw(body)));
+  }
+
   std::shared_ptr<void> attach() override { return std::make_shared<Attached>(); }
 
  private:
@@ -50,7 +55,8 @@ class PyServer {
            double deadline, std::optional<std::uint16_t> grpc_port, bool reuse_port, const py::dict& limits,
            std::vector<std::string> tokens, std::vector<std::string> origins)
       : front_(core.executor(), host_,
-               {core.plan().model_prefix, core.plan().frontend, responds, milliseconds(deadline)}),
+               {core.plan().model_prefix, core.plan().frontend, responds, milliseconds(deadline),
+                limits_of(limits).body_bytes}),
         calls_(core.executor(), host_, call_options(core, responds, deadline, limits)), service_(core.service()),
         server_({.host = host,
                  .port = port,

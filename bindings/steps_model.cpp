@@ -1,7 +1,9 @@
 // The step of a model server: tensors from the wire go straight to `predict`.
 
+#include <algorithm>
 #include <utility>
 
+#include "chunk_source.hpp"
 #include "steps.hpp"
 #include "tensors.hpp"
 
@@ -22,8 +24,11 @@ class ModelStep final : public Transform {
   Verdict apply(Event& event, Pass& pass) override {
     try {
       const auto request = native_ ? event.body.request() : nullptr;
-      if (request != nullptr && is_infer(event) && knows_outputs() && predict(event, *request)) return Verdict::kEmit;
-      return call(event);
+      if (request != nullptr && is_infer(event) && knows_outputs()) {
+        predict(event, *request);
+        return Verdict::kEmit;
+      }
+      return call(event, pass);
     } catch (Failure& failure) {
       pass.failure = std::move(failure);
     } catch (const py::error_already_set& error) {
@@ -40,33 +45,54 @@ class ModelStep final : public Transform {
 
   /// The model learns the names and types of its tensors from its first request, through Python.
   bool knows_outputs() {
-    if (!output_name_.empty()) return true;
+    if (!outputs_.empty()) return true;
     const py::list outputs = model_.attr("outputs");
-    if (outputs.size() != 1 || py::len(model_.attr("inputs")) == 0) return false;
-    output_name_ = py::str(outputs[0]["name"]).cast<std::string>();
-    return !output_name_.empty();
+    if (outputs.empty() || py::len(model_.attr("inputs")) == 0) return false;
+    for (const py::handle output : outputs) {
+      const auto type = data_type_from(py::str(output["datatype"]).cast<std::string>());
+      outputs_.push_back({py::str(output["name"]).cast<std::string>(), type == DataType::kBf16});
+    }
+    return true;
   }
 
-  /// False if the result is nothing that goes out without a copy; then Python answers.
-  bool predict(Event& event, const InferRequest& request) const {
+  /// Adds an output; false if it cannot go out as it is.
+  bool add(InferResponse& response, const std::string& name, const py::object& result) const {
+    auto tensor = to_tensor(name, result);
+    const auto known =
+        std::find_if(outputs_.begin(), outputs_.end(), [&name](const Output& o) { return o.name == name; });
+    if (tensor && known != outputs_.end() && known->bfloat) tensor = to_bfloat(*tensor);
+    if (tensor) response.outputs.push_back(std::move(*tensor));
+    return tensor.has_value();
+  }
+
+  bool add_all(InferResponse& response, const py::object& result) const {
+    if (!py::isinstance<py::dict>(result)) return add(response, outputs_.front().name, result);
+    for (const auto& [name, array] : py::reinterpret_borrow<py::dict>(result))
+      if (!py::isinstance<py::str>(name) ||
+          !add(response, name.cast<std::string>(), py::reinterpret_borrow<py::object>(array)))
+        return false;
+    return !response.outputs.empty();
+  }
+
+  /// Answers from memory that the arrays share with the wire; what else `predict` gives, Python writes.
+  void predict(Event& event, const InferRequest& request) const {
     py::dict body;
     if (!request.id.empty()) body["id"] = request.id;
     body["inputs"] = to_inputs(request);
+    if (!request.parameters.empty()) body["parameters"] = parameters_of(request);
+    if (!request.outputs.empty()) body["outputs"] = outputs_of(request);
     const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(predict_.ptr(), body.ptr()));
     if (!result) throw py::error_already_set();
-    auto output = to_tensor(output_name_, result);
-    if (!output || output->type == DataType::kFp16) {
+    auto response = std::make_shared<InferResponse>();
+    if (!add_all(*response, result)) {
       const py::object reply = model_.attr("_reply")(body, request.id, result, names_of(request), "infer");
       event.body = Payload(share(reply.ptr()));
-      return true;
+      return;
     }
-    auto response = std::make_shared<InferResponse>();
     response->model_name = name_;
     response->model_version = version_;
     response->id = request.id;
-    response->outputs.push_back(std::move(*output));
     event.body = Payload(std::shared_ptr<const InferResponse>(std::move(response)));
-    return true;
   }
 
   static py::list names_of(const InferRequest& request) {
@@ -75,18 +101,29 @@ class ModelStep final : public Transform {
     return names;
   }
 
-  Verdict call(Event& event) const {
+  Verdict call(Event& event, Pass& pass) const {
     const py::object lent = lend_event(event);
-    const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(do_event_.ptr(), lent.ptr()));
+    PyObject* result = PyObject_CallOneArg(do_event_.ptr(), lent.ptr());
     event.envelope = lent.cast<const PyEvent&>().envelope;
-    if (!result) throw take_exception();
-    take_event(event, result.ptr(), "do_event");
+    if (result == nullptr) throw take_exception();
+    const py::object held = py::reinterpret_steal<py::object>(result);
+    take_event(event, result, "do_event");
+    if (const Object* body = event.body.object(); body != nullptr && *body && is_generator(raw(*body))) {
+      const auto generator = py::reinterpret_borrow<py::object>(raw(*body));
+      make_chunks(std::move(event), pass.detach(), generator);
+      return Verdict::kTaken;
+    }
     return event.envelope->terminated ? Verdict::kFinish : Verdict::kEmit;
   }
 
   py::object model_, do_event_, predict_;
   bool native_;
-  std::string name_, version_, output_name_;
+  struct Output {
+    std::string name;
+    bool bfloat;
+  };
+  std::string name_, version_;
+  std::vector<Output> outputs_;  ///< of the model, once they are known
 };
 
 }  // namespace

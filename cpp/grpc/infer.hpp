@@ -27,9 +27,6 @@ InferCall decode_infer(const Message& message);
 /// Fills the tensor from an InferTensorContents. Throws BadRequest.
 void read_contents(std::string_view contents, Tensor& tensor);
 
-/// Fills the tensor from its raw bytes, which `storage` keeps alive. Throws BadRequest.
-void read_raw(std::string_view raw, const std::shared_ptr<const void>& storage, Tensor& tensor);
-
 /// What an answer to an InferCall has to hold, whatever the graph's answer says.
 struct Wanted {
   std::string model_name;

@@ -1,6 +1,5 @@
 #include <algorithm>
-#include <cstring>
-#include <limits>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -17,25 +16,11 @@ using protozero::pbf_wire_type;
 
 [[noreturn]] void refuse(const std::string& text) { throw BadRequest(text); }
 
-std::string text_of(const std::vector<std::int64_t>& shape) {
-  std::string text(1, '[');
-  for (const std::int64_t size : shape) {
-    if (text.size() > 1) text += ',';
-    text += std::to_string(size);
-  }
-  text += ']';
-  return text;
-}
-
 /// Number of elements of the tensor's shape, so few that their bytes can be counted.
 std::size_t count_of(const Tensor& tensor) {
-  std::size_t count = 1;
-  bool fits = true;
-  for (const std::int64_t size : tensor.shape)
-    fits = fits && !__builtin_mul_overflow(count, static_cast<std::size_t>(size), &count);
-  if (!fits || count > std::numeric_limits<std::size_t>::max() / sizeof(double))
-    refuse("shape " + text_of(tensor.shape) + " is too large");
-  return count;
+  const std::optional<std::size_t> count = element_count(tensor.shape);
+  if (!count) refuse("shape " + shape_text(tensor.shape) + " is too large");
+  return *count;
 }
 
 /// The field of an InferTensorContents that holds the elements of a type.
@@ -91,7 +76,7 @@ class Putter {
     ++count_;
   }
   void finish() {
-    if (count_ != room_) refuse(std::to_string(count_) + " values for shape " + text_of(tensor_.shape));
+    if (count_ != room_) refuse(std::to_string(count_) + " values for shape " + shape_text(tensor_.shape));
     tensor_.data = reinterpret_cast<const std::byte*>(memory_.get());
     tensor_.size = room_ * sizeof(T);
     tensor_.storage = memory_;
@@ -110,7 +95,7 @@ void read_numbers(std::string_view contents, Tensor& tensor, Place place, pbf_wi
   // Each element takes at least a byte of the message, whatever the shape claims.
   const std::size_t count = count_of(tensor);
   if (count > contents.size())
-    refuse("there is too little in " + std::string(place.name) + " for shape " + text_of(tensor.shape));
+    refuse("there is too little in " + std::string(place.name) + " for shape " + shape_text(tensor.shape));
   Putter<T> putter(tensor, count);
   pbf_reader field(contents.data(), contents.size());
   while (field.next()) {
@@ -145,25 +130,7 @@ void read_strings(std::string_view contents, Tensor& tensor, Place place) {
     tensor.strings.emplace_back(element.data(), element.size());
   }
   if (tensor.strings.size() != count_of(tensor))
-    refuse(std::to_string(tensor.strings.size()) + " values for shape " + text_of(tensor.shape));
-}
-
-/// Elements that each follow their length in four bytes.
-void read_raw_strings(std::string_view raw, Tensor& tensor) {
-  const std::size_t count = count_of(tensor);
-  if (count > raw.size() / 4)
-    refuse(std::to_string(raw.size()) + " bytes are too few for shape " + text_of(tensor.shape));
-  tensor.strings.reserve(count);
-  while (!raw.empty()) {
-    std::uint32_t length = 0;
-    if (raw.size() >= sizeof length) std::memcpy(&length, raw.data(), sizeof length);
-    if (raw.size() < sizeof length || raw.size() - sizeof length < length)
-      refuse("element " + std::to_string(tensor.strings.size()) + " is longer than its bytes");
-    tensor.strings.emplace_back(raw.substr(sizeof length, length));
-    raw.remove_prefix(sizeof length + length);
-  }
-  if (tensor.strings.size() != count)
-    refuse(std::to_string(tensor.strings.size()) + " values for shape " + text_of(tensor.shape));
+    refuse(std::to_string(tensor.strings.size()) + " values for shape " + shape_text(tensor.shape));
 }
 
 }  // namespace
@@ -202,28 +169,6 @@ void read_contents(std::string_view contents, Tensor& tensor) {
     case DataType::kBf16:
       return;  // place_of has refused
   }
-}
-
-void read_raw(std::string_view raw, const std::shared_ptr<const void>& storage, Tensor& tensor) {
-  if (tensor.type == DataType::kBytes) return read_raw_strings(raw, tensor);
-  const std::size_t size = size_of(tensor.type);
-  const std::size_t expected = count_of(tensor) * size;
-  if (raw.size() != expected)
-    refuse(std::to_string(raw.size()) + " bytes, but shape " + text_of(tensor.shape) + " needs " +
-           std::to_string(expected));
-  if (tensor.type == DataType::kBool &&
-      std::any_of(raw.begin(), raw.end(), [](char c) { return static_cast<unsigned char>(c) > 1; }))
-    refuse("the bytes of a BOOL are 0 or 1");
-  tensor.size = raw.size();
-  if (reinterpret_cast<std::uintptr_t>(raw.data()) % size == 0) {
-    tensor.data = reinterpret_cast<const std::byte*>(raw.data());
-    tensor.storage = storage;
-    return;
-  }
-  const auto copy = std::make_shared_for_overwrite<std::uint64_t[]>(raw.size() / sizeof(std::uint64_t) + 1);
-  std::memcpy(copy.get(), raw.data(), raw.size());
-  tensor.data = reinterpret_cast<const std::byte*>(copy.get());
-  tensor.storage = copy;
 }
 
 }  // namespace penstock::grpc

@@ -68,16 +68,6 @@ std::vector<const Tensor*> chosen(const InferResponse& response, const std::vect
   return tensors;
 }
 
-std::string raw_strings(const Tensor& tensor) {
-  std::string raw;
-  for (const std::string& element : tensor.strings) {
-    const auto length = static_cast<std::uint32_t>(element.size());
-    raw.append(reinterpret_cast<const char*>(&length), sizeof length);
-    raw += element;
-  }
-  return raw;
-}
-
 void append_head(std::string& out, protozero::pbf_tag_type tag, std::size_t size) {
   protozero::add_varint_to_buffer(&out, (tag << 3) | 2U);
   protozero::add_varint_to_buffer(&out, size);
@@ -105,7 +95,9 @@ Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const 
   for (const Tensor* tensor : tensors) write_output(writer, *tensor);
   for (const Tensor* tensor : tensors) {
     if (tensor->type == DataType::kBytes) {
-      writer.add_bytes(6, raw_strings(*tensor));
+      std::string raw;
+      append_raw(raw, *tensor);
+      writer.add_bytes(6, raw);
     } else if (tensor->size <= kCopied) {
       writer.add_bytes(6, reinterpret_cast<const char*>(tensor->data), tensor->size);
     } else {

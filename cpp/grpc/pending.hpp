@@ -50,6 +50,7 @@ class PendingInfer final : public Pending {
 
  private:
   Pieces encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) override;
+  [[nodiscard]] bool wants_tensors() const override { return true; }
 
   const Wanted wanted_;
 };

@@ -24,8 +24,12 @@ std::vector<Undelivered>& undelivered() {
 
 void Asked::on_reply(Answer&& answer) {
   std::optional<Response> rendered;
-  if (const Object* object = answer.body ? answer.body->object() : nullptr; object != nullptr && *object)
-    rendered = host_.render(*object);
+  if (const Object* object = answer.body ? answer.body->object() : nullptr; object != nullptr && *object) {
+    if (auto tensors = wants_tensors() ? host_.tensors(*object) : nullptr)
+      answer.body = Payload(std::move(tensors));
+    else
+      rendered = host_.render(*object);
+  }
   if (executor_.seated()) {
     undelivered().push_back(Undelivered{Ref<Asked>(this), std::move(answer), std::move(rendered)});
     return;

@@ -20,6 +20,8 @@ class Asked : public Root {
  protected:
   /// Sends the answer; `rendered` if its body was an object. Once, outside the gate.
   virtual void deliver(Answer&& answer, std::optional<Response>&& rendered) = 0;
+  /// Whether objects that are a response of the protocol are to come as tensors, not rendered.
+  [[nodiscard]] virtual bool wants_tensors() const { return false; }
 
  private:
   void on_reply(Answer&& answer) final;

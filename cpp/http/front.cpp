@@ -1,5 +1,6 @@
 #include <http/front.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -8,11 +9,15 @@
 #include <penstock/oip_json.hpp>
 
 #include <http/asked.hpp>
+#include <http/compression.hpp>
 
 namespace penstock::http {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kBytes = "application/octet-stream";
+constexpr const char* kJsonLength = "Inference-Header-Content-Length";
+constexpr std::string_view kModels = "/v2/models/";
 constexpr int kMaxDeadlineMs = 24 * 60 * 60 * 1000;
 
 Response failure_response(const Failure& failure) {
@@ -23,18 +28,37 @@ Response failure_response(const Failure& failure) {
   return response;
 }
 
-Response response_of(Answer&& answer) {
+Response tensors_response(const InferResponse& tensors, const AnswerTerms& terms) {
+  EncodedResponse encoded = encode_infer_response(tensors, terms);
+  Response response;
+  response.content_type = kJson;
+  if (encoded.json_size) {
+    response.content_type = kBytes;
+    response.headers.emplace_back(kJsonLength, std::to_string(*encoded.json_size));
+  }
+  response.body = std::move(encoded.body);
+  return response;
+}
+
+Response response_of(Answer&& answer, const AnswerTerms& terms) {
   if (answer.failure) return failure_response(*answer.failure);
   Response response;
   if (!answer.body) {
     response.status = 204;
     return response;
   }
-  response.content_type = kJson;
   if (const auto tensors = answer.body->response()) {
-    response.body = encode_infer_response(*tensors);
-  } else if (const Bytes* bytes = answer.body->bytes()) {
-    response.content_type = bytes->declared_json ? std::string(kJson) : "application/octet-stream";
+    try {
+      return tensors_response(*tensors, terms);
+    } catch (const BadRequest& wrong) {
+      return error_response(400, wrong.what());
+    } catch (const EncodeError& wrong) {
+      return error_response(500, wrong.what());
+    }
+  }
+  response.content_type = kJson;
+  if (const Bytes* bytes = answer.body->bytes()) {
+    if (!bytes->declared_json) response.content_type = kBytes;
     response.body = Body(bytes->data, *bytes->data);
   } else {
     response.body = std::string("null");
@@ -45,15 +69,21 @@ Response response_of(Answer&& answer) {
 /// Answers one request.
 class Exchange final : public Asked {
  public:
-  Exchange(Host& host, const Executor& executor, Reply&& reply) : Asked(host, executor), reply_(std::move(reply)) {}
+  Exchange(Host& host, const Executor& executor, Reply&& reply, AnswerTerms&& terms, Coding coding)
+      : Asked(host, executor), reply_(std::move(reply)), terms_(std::move(terms)), coding_(coding) {}
   Reply& reply() { return reply_; }
 
  private:
   void deliver(Answer&& answer, std::optional<Response>&& rendered) override {
-    reply_.send(rendered ? std::move(*rendered) : response_of(std::move(answer)));
+    Response response = rendered ? std::move(*rendered) : response_of(std::move(answer), terms_);
+    compress(response, coding_);
+    reply_.send(std::move(response));
   }
+  [[nodiscard]] bool wants_tensors() const override { return terms_.binary || !terms_.outputs.empty(); }
 
   Reply reply_;
+  const AnswerTerms terms_;
+  const Coding coding_;
 };
 
 class Unattended final : public Root {
@@ -81,6 +111,21 @@ std::optional<std::chrono::milliseconds> asked_deadline(const Request& request) 
   if (error != std::errc() || end != header->data() + header->size() || value < 1 || value > kMaxDeadlineMs)
     throw BadRequest("X-Penstock-Timeout-Ms is a whole number of milliseconds, 1 to 86400000");
   return std::chrono::milliseconds(value);
+}
+
+/// The length of the JSON that bytes of tensors follow; nothing if the request has none.
+std::optional<std::size_t> json_length(const Request& request) {
+  const auto header = request.header(kJsonLength);
+  if (!header) return std::nullopt;
+  std::size_t value = 0;
+  const auto [end, error] = std::from_chars(header->data(), header->data() + header->size(), value);
+  if (error != std::errc() || end != header->data() + header->size())
+    throw BadRequest(std::string(kJsonLength) + " is a whole number of bytes");
+  return value;
+}
+
+bool starts_with(std::string_view text, std::string_view beginning) {
+  return text.substr(0, beginning.size()) == beginning;
 }
 
 Ref<Envelope> envelope_of(const Request& request) {
@@ -123,7 +168,8 @@ void Front::flush() { Asked::flush(); }
 void Front::handle(Request&& request, Reply reply) {
   if (answer_health(request, reply)) return;
   try {
-    const StepId entry = is_protocol_get(request) ? options_.frontend : kNoStep;
+    if (auto refused = unpack_body(request, options_.body_bytes)) return reply.send(std::move(*refused));
+    const StepId entry = is_for_frontend(request) ? options_.frontend : kNoStep;
     admit(std::move(request), std::move(reply), entry);
   } catch (const BadRequest& error) {
     reply.send(error_response(400, error.what()));
@@ -152,25 +198,42 @@ bool Front::answer_health(const Request& request, Reply& reply) const {
   return true;
 }
 
-bool Front::is_protocol_get(const Request& request) const {
-  if (options_.frontend == kNoStep || (request.method() != "GET" && request.method() != "HEAD")) return false;
+bool Front::is_for_frontend(const Request& request) const {
+  if (options_.frontend == kNoStep) return false;
   const std::string_view path = request.path();
+  if (starts_with(path, "/v2/repository/")) return true;
+  if (request.method() != "GET" && request.method() != "HEAD") return false;
   if (path == "/") return request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
-  return path == "/v2" || path.substr(0, 4) == "/v2/" || path == "/metrics";
+  return path == "/v2" || starts_with(path, "/v2/") || path == "/metrics" || path == "/openapi.json";
 }
 
 /// Below the models' prefix a protocol-shaped request is decoded here; anything else stays bytes.
-Payload Front::payload_of(Request& request) const {
+Payload Front::payload_of(Request& request, AnswerTerms& terms) const {
   if (request.body.empty()) return Payload();
   const bool json = is_json(request.content_type());
   const bool maybe = may_be_json(request.content_type());
-  const std::string_view path = request.path();
-  if ((json || maybe) && !options_.model_prefix.empty() &&
-      path.substr(0, options_.model_prefix.size()) == options_.model_prefix) {
-    if (auto decoded = decode_infer_request(request.body))
-      return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
+  const bool prefixed = !options_.model_prefix.empty();
+  if (starts_with(request.path(), prefixed ? std::string_view(options_.model_prefix) : kModels)) {
+    if (const auto length = json_length(request)) {
+      if (*length > 0)
+        return Payload(
+            std::make_shared<const InferRequest>(decode_binary_request(std::move(request.body), *length, terms)));
+      terms.binary = true;  // all of it is the one input of a model that knows what that is
+    } else if ((json || maybe) && prefixed) {
+      if (auto decoded = decode_infer_request(request.body, &terms))
+        return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
+    }
   }
   return Payload(Bytes{std::make_shared<const std::string>(std::move(request.body)), json, maybe});
+}
+
+/// The shorter of what the header and the request's parameters say, else the server's own.
+Duration Front::deadline_of(std::optional<std::chrono::milliseconds> header, const AnswerTerms& terms) const {
+  if (!header && !terms.timeout) return options_.deadline;
+  Duration deadline = Duration::max();
+  if (header) deadline = *header;
+  if (terms.timeout) deadline = std::min<Duration>(deadline, *terms.timeout);
+  return deadline;
 }
 
 void Front::admit(Request&& request, Reply reply, StepId entry) {
@@ -178,12 +241,15 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
   std::size_t bytes = 0;
   Admission admission = Admission::kClosed;
   try {
-    const auto deadline = asked_deadline(request).value_or(options_.deadline);
+    const auto asked_for = asked_deadline(request);
     bytes = request.body.size();
     Ref<Envelope> envelope = envelope_of(request);
-    Payload body = payload_of(request);
+    AnswerTerms terms;
+    Payload body = payload_of(request, terms);
+    const Duration deadline = deadline_of(asked_for, terms);
     if (waits) {
-      auto asked = make_ref<Exchange>(host_, *executor_, std::move(reply));
+      auto asked = make_ref<Exchange>(host_, *executor_, std::move(reply), std::move(terms),
+                                      chosen_coding(request.header("Accept-Encoding").value_or("")));
       asked->bytes = bytes;
       asked->deadline = Clock::now() + deadline;
       asked->reply().on_abandoned([held = Ref<Completion>(asked)] { held->cancel(); });

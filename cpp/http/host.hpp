@@ -3,6 +3,7 @@
 #include <memory>
 
 #include <penstock/object.hpp>
+#include <penstock/tensor.hpp>
 
 #include <http/message.hpp>
 
@@ -14,6 +15,9 @@ class Host {
   virtual ~Host() = default;
   /// An answer's body, an object, as a response. Inside the gate.
   virtual Response render(const Object& body) = 0;
+  /// The answer's body as tensors, if it is the protocol's response written as an object; else null.
+  /// Inside the gate.
+  virtual std::shared_ptr<const InferResponse> tensors(const Object& /*body*/) { return nullptr; }
   /// Makes an I/O thread known to the host while the result lives.
   virtual std::shared_ptr<void> attach() = 0;
 };

@@ -32,9 +32,14 @@ void Keys::add(std::string_view key) {
 
 void Keys::check() {
   if (names_.size() <= kFew) return;
+  if (const auto found = repeated()) appears_twice(*found);
+}
+
+std::optional<std::string_view> Keys::repeated() {
   std::sort(names_.begin(), names_.end());
   const auto found = std::adjacent_find(names_.begin(), names_.end());
-  if (found != names_.end()) appears_twice(*found);
+  if (found == names_.end()) return std::nullopt;
+  return *found;
 }
 
 namespace {

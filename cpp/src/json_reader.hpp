@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,6 +34,9 @@ class Keys {
   void add(std::string_view key);
   /// To be called at the object's end: many keys are compared by sorting them.
   void check();
+  /// Adds a name without a look; `repeated` is one that was added twice.
+  void note(std::string_view name) { names_.push_back(name); }
+  std::optional<std::string_view> repeated();
 
  private:
   std::vector<std::string_view> names_;

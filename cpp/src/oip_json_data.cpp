@@ -13,25 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxRank = 32;
 
-std::string text_of(const std::vector<std::int64_t>& shape) {
-  std::string text(1, '[');
-  for (const std::int64_t size : shape) {
-    if (text.size() > 1) text += ',';
-    text += std::to_string(size);
-  }
-  text += ']';
-  return text;
-}
-
-/// Number of elements of a shape; nothing if it, or its bytes, cannot be counted.
-std::optional<std::size_t> count_of(const std::vector<std::int64_t>& shape) {
-  std::size_t count = 1;
-  for (const std::int64_t size : shape)
-    if (__builtin_mul_overflow(count, static_cast<std::size_t>(size), &count)) return std::nullopt;
-  if (count > std::numeric_limits<std::size_t>::max() / sizeof(double)) return std::nullopt;
-  return count;
-}
-
 /// Reads one element; false if it is none of the type.
 template <class T>
 bool read_element(od::value& value, T& element) {
@@ -114,7 +95,7 @@ class DataReader {
     ++count_;
   }
 
-  [[noreturn]] void ragged() const { refuse("the nesting of data does not match shape " + text_of(tensor_.shape)); }
+  [[noreturn]] void ragged() const { refuse("the nesting of data does not match shape " + shape_text(tensor_.shape)); }
 
   const Tensor& tensor_;
   const std::size_t room_;
@@ -126,15 +107,16 @@ class DataReader {
 
 /// A text cannot hold more elements than half its length, whatever the shape claims.
 std::size_t room_for(const Tensor& tensor, std::size_t most) {
-  const std::optional<std::size_t> count = count_of(tensor.shape);
-  if (!count) refuse("shape " + text_of(tensor.shape) + " is too large");
+  const std::optional<std::size_t> count = element_count(tensor.shape);
+  if (!count) refuse("shape " + shape_text(tensor.shape) + " is too large");
   return std::min(*count, most);
 }
 
 template <class T, class Put>
 void read_elements(od::array array, const Tensor& tensor, std::size_t room, Put put) {
   const std::size_t count = DataReader<T, Put>(tensor, room, put).read(array);
-  if (count != *count_of(tensor.shape)) refuse(std::to_string(count) + " values for shape " + text_of(tensor.shape));
+  if (count != *element_count(tensor.shape))
+    refuse(std::to_string(count) + " values for shape " + shape_text(tensor.shape));
 }
 
 template <class T>

@@ -1,35 +1,48 @@
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <type_traits>
 
+#include <penstock/halves.hpp>
 #include <penstock/json_text.hpp>
 #include <penstock/oip_json.hpp>
+
+#include "oip_classes.hpp"
 
 namespace penstock {
 namespace {
 
 constexpr std::size_t kWidest = 32;  ///< characters of a number and its comma, at most
 
+struct AsItIs {
+  template <class T>
+  T operator()(T number) const {
+    return number;
+  }
+};
+
 /// Writes numbers through a block on the stack, so that the text grows by many at a time.
-template <class T>
-void append_numbers(std::string& out, const Tensor& tensor) {
+template <class T, class Read = AsItIs>
+void append_numbers(std::string& out, const Tensor& tensor, Read read = {}) {
   std::array<char, 4096> block;
   char* const end = block.data() + block.size();
   char* at = block.data();
   const std::size_t count = tensor.size / sizeof(T);
   for (std::size_t i = 0; i < count; ++i) {
-    T number;
-    std::memcpy(&number, tensor.data + i * sizeof(T), sizeof(T));
+    T held;
+    std::memcpy(&held, tensor.data + i * sizeof(T), sizeof(T));
+    const auto number = read(held);
     if (end - at < static_cast<std::ptrdiff_t>(kWidest)) {
       out.append(block.data(), at);
       at = block.data();
     }
     if (i != 0) *at++ = ',';
-    if constexpr (std::is_floating_point_v<T>) {
+    if constexpr (std::is_floating_point_v<decltype(read(held))>) {
       if (!std::isfinite(number)) {
         std::memcpy(at, "null", 4);
         at += 4;
@@ -51,7 +64,8 @@ void append_booleans(std::string& out, const Tensor& tensor) {
 void append_strings(std::string& out, const Tensor& tensor) {
   for (std::size_t i = 0; i < tensor.strings.size(); ++i) {
     if (!is_utf8(tensor.strings[i]))
-      throw EncodeError("output '" + tensor.name + "': element " + std::to_string(i) + " is not UTF-8 text");
+      throw EncodeError("output '" + tensor.name + "': element " + std::to_string(i) +
+                        " is not UTF-8 text, ask for binary_data");
     if (i != 0) out += ',';
     append_json_string(out, tensor.strings[i]);
   }
@@ -84,35 +98,89 @@ void append_data(std::string& out, const Tensor& tensor) {
     case DataType::kBytes:
       return append_strings(out, tensor);
     case DataType::kFp16:
+      return append_numbers<std::uint16_t>(out, tensor, half_to_float);
     case DataType::kBf16:
-      throw EncodeError("output '" + tensor.name + "': " + std::string(name_of(tensor.type)) +
-                        " cannot be sent as JSON");
+      return append_numbers<std::uint16_t>(out, tensor, bfloat_to_float);
   }
 }
 
-void append_tensor(std::string& out, const Tensor& tensor) {
+/// The type that values go by in JSON, which has no halves.
+DataType type_in_json(DataType type) {
+  return type == DataType::kFp16 || type == DataType::kBf16 ? DataType::kFp32 : type;
+}
+
+void append_number(std::string& out, std::int64_t number) {
+  std::array<char, kWidest> text;
+  out.append(text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr);
+}
+
+/// The tensor's parameters, which are JSON text, with the number of its bytes.
+void append_parameters(std::string& out, const Tensor& tensor, bool binary) {
+  if (!binary && tensor.parameters.empty()) return;
+  out += ",\"parameters\":";
+  if (!binary) {
+    out += tensor.parameters;
+    return;
+  }
+  out += "{\"binary_data_size\":";
+  append_number(out, static_cast<std::int64_t>(raw_size(tensor)));
+  const std::size_t first = tensor.parameters.find_first_not_of(" \t\r\n", 1);
+  if (first == std::string::npos || tensor.parameters[first] == '}') {
+    out += '}';
+  } else {
+    out += ',';
+    out.append(tensor.parameters, first);
+  }
+}
+
+void append_tensor(std::string& out, const Tensor& tensor, bool binary) {
   out += "{\"name\":";
   append_json_string(out, tensor.name);
   out += ",\"shape\":[";
   for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
     if (i != 0) out += ',';
-    std::array<char, kWidest> text;
-    out.append(text.data(), std::to_chars(text.data(), text.data() + text.size(), tensor.shape[i]).ptr);
+    append_number(out, tensor.shape[i]);
   }
   out += "],\"datatype\":\"";
-  out += name_of(tensor.type);
-  out += "\",\"data\":[";
-  append_data(out, tensor);
-  out += "]}";
+  out += name_of(binary ? tensor.type : type_in_json(tensor.type));
+  out += '"';
+  append_parameters(out, tensor, binary);
+  if (!binary) {
+    out += ",\"data\":[";
+    append_data(out, tensor);
+    out += ']';
+  }
+  out += '}';
 }
 
-}  // namespace
+/// An output on its way out.
+struct Chosen {
+  const Tensor* tensor;
+  bool binary;
+};
 
-std::string encode_infer_response(const InferResponse& response) {
-  std::size_t size = 256;
-  for (const Tensor& tensor : response.outputs) size += 128 + tensor.size * 3;
-  std::string out;
-  out.reserve(size);
+/// The outputs that are asked for; `made` keeps those that are made for it.
+std::vector<Chosen> choose(const InferResponse& response, const AnswerTerms& terms, std::vector<Tensor>& made) {
+  std::vector<Chosen> chosen;
+  if (terms.outputs.empty())
+    for (const Tensor& tensor : response.outputs) chosen.push_back({&tensor, terms.binary});
+  made.reserve(terms.outputs.size());
+  for (const OutputTerms& output : terms.outputs) {
+    const auto found = std::find_if(response.outputs.begin(), response.outputs.end(),
+                                    [&output](const Tensor& tensor) { return tensor.name == output.name; });
+    if (found == response.outputs.end()) {
+      std::string known;
+      for (const Tensor& tensor : response.outputs) known += (known.empty() ? "'" : ", '") + tensor.name + "'";
+      throw BadRequest("the model has no output '" + output.name + "', it has " + (known.empty() ? "none" : known));
+    }
+    const Tensor* tensor = &*found;
+    if (output.classes > 0) tensor = &made.emplace_back(classes_of(*found, output.classes));
+    chosen.push_back({tensor, output.binary.value_or(terms.binary)});
+  }
+  return chosen;
+}
+
+void append_json(std::string& out, const InferResponse& response, const std::vector<Chosen>& outputs) {
   out += "{\"model_name\":";
   append_json_string(out, response.model_name);
   if (!response.model_version.empty()) {
@@ -128,12 +196,31 @@ std::string encode_infer_response(const InferResponse& response) {
     out += response.parameters;
   }
   out += ",\"outputs\":[";
-  for (std::size_t i = 0; i < response.outputs.size(); ++i) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (i != 0) out += ',';
-    append_tensor(out, response.outputs[i]);
+    append_tensor(out, *outputs[i].tensor, outputs[i].binary);
   }
   out += "]}";
-  return out;
+}
+
+}  // namespace
+
+std::string encode_infer_response(const InferResponse& response) { return encode_infer_response(response, {}).body; }
+
+EncodedResponse encode_infer_response(const InferResponse& response, const AnswerTerms& terms) {
+  std::vector<Tensor> made;
+  const std::vector<Chosen> outputs = choose(response, terms, made);
+  EncodedResponse encoded;
+  std::size_t size = 256;
+  for (const Chosen& output : outputs)
+    size += 160 + (output.binary ? raw_size(*output.tensor) : output.tensor->size * 3);
+  encoded.body.reserve(size);
+  append_json(encoded.body, response, outputs);
+  if (std::none_of(outputs.begin(), outputs.end(), [](const Chosen& output) { return output.binary; })) return encoded;
+  encoded.json_size = encoded.body.size();
+  for (const Chosen& output : outputs)
+    if (output.binary) append_raw(encoded.body, *output.tensor);
+  return encoded;
 }
 
 }  // namespace penstock

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace penstock {
 namespace {
@@ -41,5 +42,29 @@ std::optional<DataType> data_type_from(std::string_view name) noexcept {
 }
 
 std::size_t size_of(DataType type) noexcept { return kTypes[static_cast<std::size_t>(type)].size; }
+
+std::optional<std::size_t> element_count(const std::vector<std::int64_t>& shape) noexcept {
+  std::size_t count = 1;
+  bool none = false;
+  for (const std::int64_t size : shape) {
+    none = none || size == 0;
+    if (size < 0 || (size > 0 && __builtin_mul_overflow(count, static_cast<std::size_t>(size), &count)))
+      return std::nullopt;
+  }
+  // Empty or not: arrays of the host do not come with sizes that cannot be counted.
+  if (count > static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / sizeof(double))
+    return std::nullopt;
+  return none ? 0 : count;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text(1, '[');
+  for (const std::int64_t size : shape) {
+    if (text.size() > 1) text += ',';
+    text += std::to_string(size);
+  }
+  text += ']';
+  return text;
+}
 
 }  // namespace penstock

@@ -34,6 +34,11 @@ std::optional<DataType> data_type_from(std::string_view name) noexcept;
 /// Bytes an element takes in a buffer; 0 for kBytes, whose elements vary in length.
 std::size_t size_of(DataType type) noexcept;
 
+/// Number of elements of a shape; nothing if it, or its bytes, cannot be counted.
+std::optional<std::size_t> element_count(const std::vector<std::int64_t>& shape) noexcept;
+/// A shape as people read it, such as "[2,3]".
+std::string shape_text(const std::vector<std::int64_t>& shape);
+
 /// A named, dense, row-major array over memory that `storage` keeps alive. Immutable once built, so
 /// it may be read from any thread. Numbers are in native (little-endian) byte order.
 struct Tensor {
@@ -44,6 +49,7 @@ struct Tensor {
   std::size_t size = 0;              ///< of `data`, in bytes
   std::vector<std::string> strings;  ///< the elements if type is kBytes
   std::shared_ptr<const void> storage;
+  std::string parameters;  ///< the tensor's own, as JSON text; empty if none
 };
 
 /// One inference request of the Open Inference Protocol, decoded.

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "json_reader.hpp"
+
+namespace penstock::json {
+
+/// Whose parameters they are: other names are reserved for each.
+enum class Whose : std::uint8_t { kRequest, kInput, kOutput };
+
+/// A `parameters` object: what is about the wire, and the text of all else.
+struct Parameters {
+  std::string text;  ///< empty if there are no others
+  std::optional<std::uint64_t> timeout;
+  std::optional<std::uint64_t> binary_data_size;
+  std::optional<std::uint64_t> classification;
+  std::optional<bool> binary;
+};
+
+/// Reads one whose members are `depth` deep. Throws BadRequest.
+Parameters read_parameters(od::value value, std::size_t depth, Whose whose);
+
+}  // namespace penstock::json
