@@ -1,6 +1,8 @@
 """A child function reads its queue from a real Kafka topic."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -148,3 +150,32 @@ def test_a_record_that_kills_the_process_three_times_is_a_dead_letter(app, kafka
     assert dict(letter.headers())["penstock.error.reason"] == b"crash"
     assert 4 in [event["body"] for event in bodies(kafka.read("out", 2))]
     assert child.stop()[0] == 0
+
+
+def test_dead_letters_are_shown_and_go_back_where_they_came_from(app, kafka):
+    options = repr({"dead_letter": kafka.name("dead")})
+    kafka.write("q1", [(b"k", b'"bad"', [("trace", b"t1")])])
+    child = app("--function", "child", settings=options)
+    kafka.read("dead", 1)
+    shown = penstock("dlq", "show", kafka.path("dead"), "--limit", "1")
+    letter = json.loads(shown)
+    assert (letter["key"], letter["value"], letter["message"]) == ("k", '"bad"', "no number")
+    assert penstock("dlq", "replay", kafka.path("dead"), "--limit", "1") == "1 sent back\n"
+    again = kafka.read("dead", 2)[1]
+    headers = dict(again.headers())
+    assert headers["penstock.error.attempts"] == b"2"
+    assert headers["trace"] == b"t1"
+    assert child.stop()[0] == 0
+
+
+def test_little_room_slows_the_source_and_loses_nothing(app, kafka):
+    kafka.write("q1", [(b"k", str(n).encode()) for n in range(3000)])
+    child = app("--function", "child", settings=repr({"max_in_flight": 10, "max_uncommitted": 5}))
+    assert len(kafka.read("out", 3000, timeout=40)) == 3000
+    assert child.stop()[0] == 0
+
+
+def penstock(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", *arguments], capture_output=True, text=True, timeout=60, check=True
+    ).stdout

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 class Topics:
     def __init__(self, address, *, prefix):
         self.address = address
+        self.quiet = None
         self._prefix = prefix
         self._admin = AdminClient({"bootstrap.servers": address})
         self._producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 5})
@@ -33,32 +34,40 @@ class Topics:
 
     def read(self, name, count, *, timeout=30.0, quiet=0.5):
         """Return the topic's messages: `count` of them, and what comes within a moment beyond."""
+        messages = []
+        self.quiet = None
+        for message in self.messages(name, timeout=timeout):
+            messages.append(message)
+            if len(messages) >= count:
+                self.quiet = quiet
+        return messages
+
+    def messages(self, name, *, timeout):
+        """Yield the topic's messages, until there are none for `self.quiet` seconds, or the time is up."""
         consumer = confluent_kafka.Consumer(
             {
                 "bootstrap.servers": self.address,
                 "group.id": "reader",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
+                "fetch.queue.backoff.ms": 10,
             }
         )
         end = time.monotonic() + timeout
-        partitions = []
-        while not partitions and time.monotonic() < end:
-            known = consumer.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions
-            partitions = [confluent_kafka.TopicPartition(self.name(name), number, 0) for number in known]
-        consumer.assign(partitions)
-        messages = []
         try:
+            partitions = []
+            while not partitions and time.monotonic() < end:
+                known = consumer.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions
+                partitions = [confluent_kafka.TopicPartition(self.name(name), number, 0) for number in known]
+            consumer.assign(partitions)
             while time.monotonic() < end:
-                enough = len(messages) >= count
-                message = consumer.poll(quiet if enough else 0.2)
+                message = consumer.poll(0.2 if self.quiet is None else self.quiet)
+                if message is None and self.quiet is not None:
+                    return
                 if message is not None and message.error() is None:
-                    messages.append(message)
-                elif message is None and enough:
-                    break
+                    yield message
         finally:
             consumer.close()
-        return messages
 
     def values(self, name, count, **options):
         return [message.value() for message in self.read(name, count, **options)]

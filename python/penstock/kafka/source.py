@@ -27,6 +27,7 @@ _MOST = 1000  # messages taken at once
 _LOOK = 0.1  # seconds that a look for messages takes, and so the longest that a failure waits to be heard of
 _ALIVE = 0.5  # seconds between looks while the graph is full
 _NET_SECONDS = 10.0
+_PASSING_SECONDS = 2.0  # a rebalance takes no longer
 _logger = logging.getLogger("penstock")
 
 
@@ -120,10 +121,11 @@ class KafkaSource:
                 assignment.waiting.clear()
             self._halted.set()
         self._set_pauses()
-        probing = any(assignment.probing and assignment.waiting for assignment in self._assigned.values())
-        if full or probing or self._poison.pending:
-            self._source.wait(0 if probing else self._reading.max_in_flight // 2, _LOOK)
-            if not probing and time.monotonic() < self._look_at:
+        waiting = [assignment for assignment in self._assigned.values() if assignment.waiting]
+        if waiting or self._poison.pending:
+            probing = any(assignment.probing for assignment in waiting)
+            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK)
+            if full and not probing and time.monotonic() < self._look_at:
                 return
             self._take(0.0)
         else:
@@ -254,7 +256,8 @@ class KafkaSource:
     def _committed(self, error: Any, partitions: Iterable[Any]) -> None:
         if error is None:
             return
-        _logger.warning("offsets could not be committed, and are tried again: %s", error)
+        level = logging.DEBUG if self._is_passing(error) else logging.WARNING
+        _logger.log(level, "offsets could not be committed, and are tried again: %s", error)
         for partition in partitions:
             if assignment := self._assigned.get((partition.topic, partition.partition)):
                 assignment.offsets.not_written()
@@ -263,12 +266,26 @@ class KafkaSource:
         """Commit and wait for it; tell whether it was done."""
         if not marks:
             return True
+        end = time.monotonic() + _PASSING_SECONDS
+        while error := self._failure_of_commit(marks):
+            if not self._is_passing(error) or time.monotonic() > end:
+                _logger.warning("offsets could not be committed: %s", error)
+                return False
+            self._source.wait(0, _LOOK)
+        return True
+
+    def _failure_of_commit(self, marks: list[Any]) -> Any:
         try:
             self._consumer.commit(offsets=marks, asynchronous=False)
         except self._kafka.KafkaException as error:
-            _logger.warning("offsets could not be committed: %s", error)
-            return False
-        return True
+            return error.args[0]
+        return None
+
+    def _is_passing(self, error: Any) -> bool:
+        """Whether a commit has failed just because the group is about to agree anew."""
+        codes = self._kafka.KafkaError
+        code = error.code() if isinstance(error, codes) else None
+        return code in (codes.ILLEGAL_GENERATION, codes.REBALANCE_IN_PROGRESS, codes._WAIT_COORD)
 
     # ---- rebalances
 
