@@ -160,10 +160,10 @@ def test_the_environment_names_the_child_function_and_empty_is_none(start, named
 # --- init_context -----------------------------------------------------------------------------------------------
 
 OWN = {
-    "def": "def init_context(context):\n    context.user_data.rate = 3\n",
+    "def": "def init_context(context):\n    global rate\n    rate = 3\n",
     "async def": "import asyncio\nasync def init_context(context):\n    await asyncio.sleep(0)\n"
-    "    context.user_data.rate = 3\n",
-    "calls ours": "import penstock.nuclio\ndef init_context(context):\n    context.user_data.rate = 3\n"
+    "    global rate\n    rate = 3\n",
+    "calls ours": "import penstock.nuclio\ndef init_context(context):\n    global rate\n    rate = 3\n"
     "    penstock.nuclio.init_context(context)\n",
 }
 
@@ -171,16 +171,9 @@ OWN = {
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("own", OWN.values(), ids=OWN)
 def test_a_users_own_init_context_is_called_and_the_graph_is_made_ready(start, own, told):
-    main = (
-        MAIN
-        + own
-        + "def rate(body):\n    return made\nclass Rate:\n    def __init__(self, context):\n        global made\n"
-    )
-    main += "        made = context.server is not None\n    def do(self, body):\n        return [made, body]\n"
-    main += "_handler = handler\n"
-    worker = start("Rate", main=main, told=told)
+    worker = start("rated", main=MAIN + own + "def rated(body):\n    return rate * body\n", told=told)
     assert worker.home == "penstock.nuclio.for_main"
-    assert worker.request(body=4).json == [True, 4]
+    assert worker.request(body=4).json == 12
 
 
 def test_an_async_handler_is_an_async_function(start):
@@ -399,6 +392,15 @@ def test_what_a_record_is(start, tmp_path):
     seen = json.loads((tmp_path / "kept.txt").read_text())
     assert (seen["path"], seen["stream_path"], seen["offset"], seen["shard_id"]) == ("/", "in", 7, 2)
     assert (seen["body"], seen["headers"], seen["time"]) == ("{'a': 1}", {"h": "v"}, "2023-11-14T22:13:20+00:00")
+    assert worker.wait_for_acks(1)[0]["attributes"] == {"topic": "in", "partition": 2, "offset": 7}
+
+
+@pytest.mark.parametrize(("trigger", "mode"), [("rabbit-mq", ""), ("kafka-cluster", "disable")])
+def test_where_acknowledgements_are_none_of_its_business_there_are_none(start, trigger, mode):
+    worker = start("keep", trigger=trigger, PENSTOCK_EXPLICIT_ACK=mode)
+    assert worker.call(worker.record(0, b"1")).status == 200
+    assert worker.call(worker.record(1, b"1")).status == 200
+    assert worker.drain() == "drain"
     assert worker.acks == []
 
 

@@ -1,8 +1,9 @@
 """Records of streams: marked when all that came of them is settled, never before a record ahead of them is.
 
-By default Nuclio marks a record when the handler answers, so the handler answers when the record is settled. With
-`explicitAckMode` the handler answers at once, several records of a partition are under way, and what is
-acknowledged is how far all of them are settled: `PENSTOCK_EXPLICIT_ACK` says that the trigger is in that mode.
+By default Nuclio marks a record when the handler answers, so the handler answers when the record is settled. Where
+`PENSTOCK_EXPLICIT_ACK` says that the trigger has an `explicitAckMode`, the handler answers at once, and several records
+of a partition are under way. Either way Kafka and v3io are told how far all records are settled: with
+``explicitAckMode: explicitOnly`` nothing else counts, and otherwise it does no harm.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.engine import Engine
 
 _MODES = ("enable", "explicitOnly")
+_TOLD = ("kafka", "v3io")  # the kinds of triggers that take acknowledgements begin so
 _SETTLE_SECONDS = 30.0
 _PAUSE = 0.002  # between looks at what is settled, while something is under way
 _logger = GraphLogger("penstock.nuclio")
@@ -46,7 +48,9 @@ class Records:
         self._engine = engine
         self._held: _core.Source | None = None
         self._context = context
-        self._explicit = os.environ.get("PENSTOCK_EXPLICIT_ACK", "") in _MODES
+        mode = os.environ.get("PENSTOCK_EXPLICIT_ACK", "")
+        self._explicit = mode in _MODES  # answers come before the record is settled
+        self._tells = mode != "disable" and hasattr(getattr(context, "platform", None), "explicit_ack")
         self._keeps = False  # the graph keeps records: waiting for them would be for ever
         self._offsets: dict[tuple[str, int], _core.Offsets] = {}
         self._lock = threading.Lock()  # guards _offsets, and the one call of `admit`
@@ -78,6 +82,8 @@ class Records:
             "offset": event.offset,
             "shard_id": event.shard_id,
         } | events.time_of(event)
+        if not events.kind_of(event).startswith(_TOLD):
+            self._tells = False
         key = (fields["stream_path"], int(event.shard_id or 0))
         self._admit(key, int(event.offset or 0), body, fields)
         if not self._explicit:
@@ -122,7 +128,7 @@ class Records:
 
     def look_later(self) -> None:
         """Have what is settled acknowledged by the running loop, as long as something is under way; called on it."""
-        if self._held is None or not self._explicit:
+        if self._held is None or not self._tells:
             return
         if self._acknowledging is None or self._acknowledging.done():
             self._acknowledging = asyncio.get_running_loop().create_task(self._acknowledge_all())
@@ -159,5 +165,5 @@ class Records:
         while self._source.in_flight and time.monotonic() < end:
             await loop.run_in_executor(None, self._source.wait, 0, min(0.5, max(0.0, end - time.monotonic())))
             self._let_failed_go()
-        if self._explicit:
+        if self._tells:
             await self.acknowledge()
