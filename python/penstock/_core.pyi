@@ -76,53 +76,6 @@ class Event:
     @processing_time.setter
     def processing_time(self, arg1: typing.Any) -> None:
         ...
-class Offsets:
-    """
-    How far one assignment of a stream's partition is settled.
-    """
-    def __init__(self, next: typing.SupportsInt | typing.SupportsIndex) -> None:
-        ...
-    def deliver(self, offset: typing.SupportsInt | typing.SupportsIndex) -> int:
-        """
-        One record more, behind all others; returns what it is settled by.
-        """
-    def due(self) -> int | None:
-        """
-        The position to commit, if it has moved since this was asked last.
-        """
-    def not_written(self) -> None:
-        """
-        The position was not committed: it is due again.
-        """
-    def retract(self) -> None:
-        """
-        The last delivered was not taken: it will come again.
-        """
-    def revoke(self) -> None:
-        ...
-    def settle(self, delivery: typing.SupportsInt | typing.SupportsIndex) -> bool:
-        """
-        False if that is too late, or was done before.
-        """
-    @property
-    def late(self) -> int:
-        """
-        Settlements that came when it was revoked.
-        """
-    @property
-    def open(self) -> int:
-        """
-        Delivered from the position on.
-        """
-    @property
-    def position(self) -> int:
-        ...
-    @property
-    def revoked(self) -> bool:
-        ...
-    @property
-    def unsettled(self) -> int:
-        ...
 class Port:
     """
     How a step that holds events sends them on; from any thread.
@@ -228,16 +181,26 @@ class Core:
         The answer's body; `nothing` if nothing answers.
         """
     def stats(self) -> dict:
-        ...
+        """
+        What each step has done; bucket i of `times` ends at 2**i us, of `sizes` at 2**i.
+        """
     def submit(self, event: Event) -> None:
         """
         Returns when the event is admitted.
+        """
+    @property
+    def in_flight(self) -> int:
+        ...
+    @property
+    def refused(self) -> int:
+        """
+        Requests that found no room.
         """
 class Server:
     """
     The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.
     """
-    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0, grpc_port: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
+    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0, grpc_port: typing.SupportsInt | typing.SupportsIndex | None = None, reuse_port: bool = False, limits: dict = {}, tokens: collections.abc.Sequence[str] = [], origins: collections.abc.Sequence[str] = []) -> None:
         ...
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """
@@ -247,6 +210,10 @@ class Server:
         ...
     def start(self) -> None:
         ...
+    def stats(self) -> dict:
+        """
+        Answers over HTTP by the hundreds of their status, calls of gRPC by code, connections.
+        """
     def stop(self) -> None:
         ...
     @property
@@ -254,6 +221,53 @@ class Server:
         ...
     @property
     def port(self) -> int:
+        ...
+class Offsets:
+    """
+    How far one assignment of a stream's partition is settled.
+    """
+    def __init__(self, next: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def deliver(self, offset: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        One record more, behind all others; returns what it is settled by.
+        """
+    def due(self) -> int | None:
+        """
+        The position to commit, if it has moved since this was asked last.
+        """
+    def not_written(self) -> None:
+        """
+        The position was not committed: it is due again.
+        """
+    def retract(self) -> None:
+        """
+        The last delivered was not taken: it will come again.
+        """
+    def revoke(self) -> None:
+        ...
+    def settle(self, delivery: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        """
+        False if that is too late, or was done before.
+        """
+    @property
+    def late(self) -> int:
+        """
+        Settlements that came when it was revoked.
+        """
+    @property
+    def open(self) -> int:
+        """
+        Delivered from the position on.
+        """
+    @property
+    def position(self) -> int:
+        ...
+    @property
+    def revoked(self) -> bool:
+        ...
+    @property
+    def unsettled(self) -> int:
         ...
 class Source:
     """

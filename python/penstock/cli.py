@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from penstock import __version__
 from penstock.deploying.commands import deploy
-from penstock.errors import GraphError, PenstockError
+from penstock.errors import GraphError, MLRunInvalidArgumentError, PenstockError
 from penstock.kafka.commands import dlq
 from penstock.plotting.draw import TEXTS
 from penstock.targets import TargetError, load_target
@@ -32,7 +34,25 @@ def main() -> None:
     """Read the command line."""
 
 
-@main.command(help=f"Serve a function over HTTP and gRPC until SIGTERM or SIGINT.\n\n{_EXAMPLES}")
+_SERVE_EXAMPLES = """\b
+More examples:
+  penstock serve iris.py --grpc-port 8081 --workers 4
+  penstock serve iris.py --token-file tokens.txt --cors-origin https://example.org
+  PENSTOCK_TOKEN=s3cret penstock serve iris.py --host 0.0.0.0
+
+GET /metrics is what Prometheus reads, GET / a page for a browser. With a token all but health needs it, as
+"Authorization: Bearer TOKEN".
+"""
+F = TypeVar("F", bound=Callable[..., Any])
+_SECONDS = click.FloatRange(min=0, min_open=True)
+_BYTES = click.IntRange(min=1)
+
+
+def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[F], F]:
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
+
+
+@main.command(help=f"Serve a function over HTTP and gRPC until SIGTERM or SIGINT.\n\n{_EXAMPLES}\n{_SERVE_EXAMPLES}")
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -40,23 +60,83 @@ def main() -> None:
 )
 @click.option("--grpc-port", default=None, type=click.IntRange(0, 65535), help="Port for gRPC; without, there is none.")
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; this version runs one."
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes that serve on the one port; those that die are replaced.",
 )
 @click.option("--function", "current_function", default=None, help="Run this child function alone.")
+@click.option("--token", multiple=True, help="Bearer token that callers need; seen by who lists processes.")
+@click.option(
+    "--token-file", type=click.Path(exists=True, dir_okay=False), help="File of such tokens, one a line; any will do."
+)
+@click.option("--cors-origin", multiple=True, help="Origin whose pages may ask, https://host; may be repeated.")
+@_option("--deadline", _SECONDS, 30.0, "Seconds that a request may take.")
+@_option("--drain-timeout", click.FloatRange(min=0), 30.0, "Seconds to answer what has come, once told to stop.")
+@_option("--max-body", _BYTES, 16 * 2**20, "Largest body of a request, in bytes.")
+@_option("--max-message", _BYTES, 64 * 2**20, "Largest message over gRPC, in bytes.")
+@_option("--max-connections", click.IntRange(min=1), 1024, "Connections open at once, in each process.")
+@_option("--header-timeout", _SECONDS, 10.0, "Seconds for a request's head.")
+@_option("--body-timeout", _SECONDS, 30.0, "Seconds for a body that comes slowly.")
+@_option("--idle-timeout", _SECONDS, 60.0, "Seconds between requests.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged to standard error, with its time; without, warnings and errors as they are.",
+)
 def serve(  # noqa: PLR0917  # an argument an option
-    target: str, host: str, port: int, grpc_port: int | None, workers: int, current_function: str | None
+    target: str,
+    host: str,
+    port: int,
+    grpc_port: int | None,
+    workers: int,
+    current_function: str | None,
+    token_file: str | None,
+    log_level: str | None,
+    **options: Any,
 ) -> None:
-    """Load a target and serve it."""
+    """Load a target and serve it; with several workers, have other processes do so."""
+    from penstock.serve_options import ServeOptions, tokens_of
+    from penstock.worker import worker_of
+
+    worker = worker_of(os.environ)
     try:
+        if token_file:
+            options["token"] += tokens_of(token_file)
+        ServeOptions.of(**options)
+    except MLRunInvalidArgumentError as error:
+        raise click.UsageError(str(error)) from error
+    _log(log_level)
+    try:
+        if workers > 1 and worker is None:
+            from penstock.supervisor import supervise
+
+            sys.exit(supervise(workers=workers, host=host, port=port, grpc_port=grpc_port))
         function, module = load_target(target)
         function.serve(
-            host, port, grpc_port=grpc_port, workers=workers, namespace=module, current_function=current_function
+            host,
+            port,
+            grpc_port=grpc_port,
+            namespace=module,
+            current_function=current_function,
+            worker=worker,
+            **options,
         )
     except TargetError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
     except PenstockError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+def _log(level: str | None) -> None:
+    if level is None:
+        return
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("penstock").setLevel(level.upper())
 
 
 @main.command(help=f"Draw a function's graph.\n\n{_EXAMPLES}")

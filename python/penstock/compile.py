@@ -14,6 +14,7 @@ from penstock.errors import GraphError
 from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
 from penstock.handlers import Loaded, load_step
+from penstock.inspection import Inspection
 from penstock.models import V2ModelServer
 from penstock.parallel import ParallelRun
 from penstock.partition import part_of
@@ -152,18 +153,10 @@ class _Builder:
                     self._core.on_error(failing, places[handler].entry)
 
     def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
-        plan = self._finish(entries)
-        return Compiled(
-            plan,
-            responds,
-            self._models,
-            self._routers,
-            self._coroutines,
-            self._results,
-            self._streams,
-            self._inlets,
-            self.closers,
-        )
+        inspection = Inspection(self._context.name, self._models)
+        plan = self._finish(entries, inspection)
+        made = (self._models, self._routers, self._coroutines, self._results, self._streams, self._inlets)
+        return Compiled(plan, responds, *made, self.closers, inspection)
 
     def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
         """Have every event go through a function before it enters a step; to the user it is that step."""
@@ -172,15 +165,16 @@ class _Builder:
         place.entry = ahead
         place.inner.append(ahead)
 
-    def _finish(self, entries: list[int]) -> Plan:
+    def _finish(self, entries: list[int], inspection: Inspection) -> Plan:
         for entry in entries:
             self._core.entry(entry)
         frontend = Frontend(self._context.name, self._models, self._routers)
-        choice = self._core.add_step("GET /v2", "route", frontend.choose)
+        choice = self._core.add_step("GET /v2", "route", inspection.over(frontend.choose))
         answer = self._core.add_step("GET /v2, answered", "pass", responder=True)
         graph = self._core.add_step("GET /v2, for the graph", "pass")
-        self._core.connect(choice, answer)
-        self._core.connect(choice, graph)
+        inspected = self._core.add_step("GET /v2, inspected", "map", inspection.answer, full_event=True, responder=True)
+        for outlet in (answer, graph, inspected):
+            self._core.connect(choice, outlet)
         for entry in entries:
             self._core.connect(graph, entry)
         self._core.frontend(choice)

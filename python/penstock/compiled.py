@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock._core import Plan
+    from penstock.inspection import Inspection
     from penstock.queues import Inlet
 
 
@@ -35,6 +36,8 @@ class Compiled:
         The streams that bring events.
     closers : list
         What ends the processes of routes; to be called after the graph has ended.
+    inspection : Inspection
+        What a server's own pages ask.
     """
 
     plan: Plan
@@ -46,3 +49,4 @@ class Compiled:
     streams: dict[str, Any]
     inlets: list[Inlet]
     closers: list[Callable[[], None]]
+    inspection: Inspection

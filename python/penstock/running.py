@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.errors import GraphError, MLRunNotImplementedServerError, PortInUse
+from penstock.errors import GraphError, PortInUse
 from penstock.settings import FunctionSettings
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.function_spec import Status
     from penstock.offline.job import Job
     from penstock.server import GraphServer
+    from penstock.worker import Worker
 
 
 class RunningFunction(FunctionSettings):
@@ -152,6 +153,8 @@ class RunningFunction(FunctionSettings):
         *,
         namespace: Any = None,
         current_function: str | None = None,
+        worker: Worker | None = None,
+        **options: Any,
     ) -> None:
         """Serve the graph over HTTP and gRPC until the process is told to stop.
 
@@ -162,11 +165,16 @@ class RunningFunction(FunctionSettings):
         grpc_port : int, optional
             Where gRPC is served, too; 0 takes a free port. Without it there is no gRPC.
         workers : int
-            Processes; this version runs one, and refuses more.
+            Processes that serve on the one port. With several this program is run once more for each of them, while
+            this process only watches over them.
         namespace : module, dict, or a list of them, optional
             Where class and handler names are looked up, before the caller's module.
         current_function : str, optional
             The child function that runs here; by default what SERVING_CURRENT_FUNCTION says, else all.
+        worker : Worker, optional
+            This process's place among several; by default what the process that started this one has said.
+        **options
+            Of `penstock.serve_options.ServeOptions`: ``token=``, ``cors_origin=``, ``deadline=``, limits.
 
         Raises
         ------
@@ -174,13 +182,26 @@ class RunningFunction(FunctionSettings):
             The graph is wrong.
         PortInUse
             Another process listens there.
-        MLRunNotImplementedServerError
-            More than one process was asked for.
+        MLRunInvalidArgumentError
+            An option has a wrong value.
         """
-        if workers != 1:
-            raise MLRunNotImplementedServerError(f"this version of penstock serves with one process, not {workers}")
-        for number in (port, grpc_port or 0):
-            check_port(host, number)
+        from penstock.serve_options import ServeOptions
+        from penstock.worker import worker_of
+
+        checked = ServeOptions.of(**options)
+        worker = worker or worker_of(os.environ)
+        if worker is None and workers > 1:
+            from penstock.supervisor import supervise
+
+            code = supervise(workers=workers, host=host, port=port, grpc_port=grpc_port)
+            if code != 0:
+                raise SystemExit(code)
+            return
+        if worker is not None:
+            port, grpc_port = worker.port, worker.grpc_port
+        else:
+            for number in (port, grpc_port or 0):
+                check_port(host, number)
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
         server = self._server(is_mock=False, current_function=current_function)
         child = self.spec.function_refs.get(current_function or "")
@@ -188,7 +209,9 @@ class RunningFunction(FunctionSettings):
         server.init_states(None, [namespace, *self._sources(current_function, None), _globals(sys._getframe(1))])
         from penstock.serve import serve
 
-        serve(server, host=host, port=port, grpc_port=grpc_port)
+        serve(server, host=host, port=port, grpc_port=grpc_port, options=checked, worker=worker)
+        if worker is not None:
+            raise SystemExit(0)  # what follows in the program is for the process that watches over this one
 
     def to_job(self, func_name: str | None = None, *, namespace: Any = None) -> Job:
         """Make an offline job of the function: its graph over the rows of files.

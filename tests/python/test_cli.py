@@ -145,10 +145,3 @@ def test_the_module_is_the_command_too(run_python):
         "import runpy, sys; sys.argv = ['penstock', '--version']; runpy.run_module('penstock', run_name='__main__')"
     )
     assert done.stdout.startswith("penstock, version ")
-
-
-@pytest.mark.parametrize(("option", "said"), [("--workers=2", "one process, not 2")])
-def test_what_is_not_offered_is_one_line_and_exit_1(write, option, said):
-    result = run("serve", write("later.py"), option)
-    assert result.exit_code == 1
-    assert said in result.output
