@@ -22,7 +22,7 @@ def generate(model: V2ModelServer, event: Any, operation: str) -> Any:
     """Answer the event with the text that `predict` gives; a coroutine of that, where the model has to wait.
 
     `predict` gets ``{"id", "inputs": [text], "parameters": {...}}`` and returns a text, a list of one, or yields it
-    in pieces, which `generate_stream` sends one by one, each as an event of ``text/event-stream``.
+    in pieces, which `generate_stream` answers one by one: over HTTP, each is an event of ``text/event-stream``.
 
     Raises
     ------
@@ -74,20 +74,23 @@ def _whole(head: dict[str, Any], pieces: list[Any]) -> dict[str, Any]:
     return head | {"text_output": "".join(map(_text, pieces))}
 
 
-def _events(head: dict[str, Any], pieces: Generator[Any, None, None]) -> Generator[Response, None, None]:
+def _events(head: dict[str, Any], pieces: Generator[Any, None, None]) -> Generator[dict[str, Any], None, None]:
     for piece in pieces:
-        yield _event(head, piece)
+        yield _whole(head, [piece])
 
 
-async def _events_later(head: dict[str, Any], pieces: AsyncGenerator[Any, None]) -> AsyncGenerator[Response, None]:
+async def _events_later(
+    head: dict[str, Any], pieces: AsyncGenerator[Any, None]
+) -> AsyncGenerator[dict[str, Any], None]:
     async for piece in pieces:
-        yield _event(head, piece)
+        yield _whole(head, [piece])
 
 
 def _event(head: dict[str, Any], piece: Any) -> Response:
+    """Make the one event of a stream that has no more."""
     import orjson
 
-    data = orjson.dumps(head | {"text_output": _text(piece)})
+    data = orjson.dumps(_whole(head, [piece]))
     return Response(body=b"data: " + data + b"\n\n", content_type=_EVENTS)
 
 

@@ -282,7 +282,7 @@ class V2ModelServer:
             return generate(self, event, operation)
         if operation not in (*PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        reply = self._infer(request_of(event, self._input_path), operation, event.id)
+        reply = self._infer(request_of(event, self._input_path, self.inputs), operation, event.id)
         if type(reply) is CoroutineType:
             return self._answered(event, body, reply)
         event.body = self._answer(body, reply)

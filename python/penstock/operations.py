@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from penstock.errors import BadBody
 from penstock.event import decode_body
+from penstock.tensors import of_bytes
 
 PREDICT = ("infer", "predict", "infer_dict", "predict_dict")
+_JSON_LENGTH = "inference-header-content-length"
 _PREFIX = "/v2/models/"
 
 
@@ -25,8 +27,10 @@ def operation_of(event: Any) -> str:
     return operation or ("" if event.method == "GET" else "infer")
 
 
-def request_of(event: Any, input_path: list[str]) -> dict[str, Any]:
+def request_of(event: Any, input_path: list[str], inputs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Take the request out of an event's body: a dict of its own, so that hooks may change it.
+
+    A body that its headers declare to be nothing but the bytes of a tensor is that of the one of `inputs`.
 
     Raises
     ------
@@ -38,11 +42,19 @@ def request_of(event: Any, input_path: list[str]) -> dict[str, Any]:
         body = body.get(key) if isinstance(body, Mapping) else None
     if (event.content_type or "").startswith("image/") and not isinstance(body, Mapping):  # a router may have read it
         return {"inputs": [BytesIO(body)]}
+    if isinstance(body, bytes) and _is_raw(event):
+        if len(inputs) != 1:
+            raise BadBody(f"Exception: the bytes alone do not say which of the {len(inputs)} known inputs they are")
+        return {"inputs": [of_bytes(inputs[0], body)]}
     if isinstance(body, (str, bytes, bytearray)):
         body = decode_body(bytes(body) if isinstance(body, bytearray) else body, declared_json=True)
     if not isinstance(body, Mapping):
         raise BadBody('Exception: Expected key "inputs" in request body')
     return dict(body)
+
+
+def _is_raw(event: Any) -> bool:
+    return any(str(name).lower() == _JSON_LENGTH and value == "0" for name, value in (event.headers or {}).items())
 
 
 def put_reply(body: Any, result_path: list[str], reply: Any) -> Any:

@@ -76,6 +76,34 @@ def to_array(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     return flat.reshape(shape)
 
 
+def of_bytes(described: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    r"""Make the tensor of an input whose bytes are all that was sent; one dimension may vary.
+
+    Raises
+    ------
+    BadRequest
+        The bytes do not fill the shape.
+
+    Examples
+    --------
+    >>> of_bytes({"name": "x", "datatype": "INT16", "shape": [-1, 2]}, b"\x01\x00\x02\x00")["data"].tolist()
+    [[1, 2]]
+    """
+    import numpy as np
+
+    name, datatype, shape = str(described["name"]), str(described["datatype"]), list(described["shape"])
+    if datatype == "BYTES":
+        return {"name": name, "datatype": datatype, "shape": [1], "data": [data]}
+    dtype = np.dtype("uint16" if datatype == "BF16" else DTYPES[datatype])
+    fixed = math.prod(size for size in shape if size != -1) * dtype.itemsize
+    if shape.count(-1) > 1 or (-1 not in shape and len(data) != fixed) or fixed == 0 or len(data) % fixed:
+        raise BadRequest(f"input '{name}': {len(data)} bytes do not fill shape {shape} of {datatype}")
+    array = np.frombuffer(data, dtype).reshape([len(data) // fixed if size == -1 else size for size in shape])
+    if datatype == "BF16":
+        array = (array.astype("uint32") << 16).view("float32")
+    return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array}
+
+
 def to_arrays(inputs: Sequence[Mapping[str, Any]]) -> Any:
     """Return what `predict` gets: the array of a single input, or a dict of name to array."""
     if len(inputs) == 1:

@@ -86,10 +86,7 @@ def test_what_is_wrong_is_400(serve, body):
 def test_a_stream_has_an_event_a_piece(serve, kind):
     answer = serve(kind).test("/v2/models/m1/generate_stream", {"text_input": "a b"})
     assert inspect.isgenerator(answer)
-    events = list(answer)
-    assert [event.content_type for event in events] == ["text/event-stream; charset=utf-8"] * 2
-    assert all(event.body.startswith(b"data: ") and event.body.endswith(b"\n\n") for event in events)
-    assert [json.loads(event.body[6:])["text_output"] for event in events] == ["A", "B"]
+    assert [piece["text_output"] for piece in answer] == ["A", "B"]
 
 
 @pytest.mark.parametrize("kind", [Whole, AsyncWhole])

@@ -1,0 +1,87 @@
+"""Servers for the protocol's clients; served by `penstock serve`."""
+
+from typing import ClassVar
+
+import numpy as np
+import penstock
+from penstock.serving import V2ModelServer
+
+
+class Echo(V2ModelServer):
+    """Gives back what it got, the names in capitals."""
+
+    def load(self):
+        pass
+
+    def predict(self, body):
+        inputs = body["inputs"]
+        return {name.upper(): array for name, array in inputs.items()} if isinstance(inputs, dict) else {"OUT": inputs}
+
+
+class Sums(V2ModelServer):
+    inputs: ClassVar = [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
+    outputs: ClassVar = [
+        {"name": "sum", "datatype": "FP32", "shape": [-1]},
+        {"name": "half", "datatype": "FP16", "shape": [-1]},
+        {"name": "brain", "datatype": "BF16", "shape": [-1]},
+        {"name": "text", "datatype": "BYTES", "shape": [-1]},
+    ]
+
+    def load(self):
+        pass
+
+    def predict(self, body):
+        total = body["inputs"].sum(axis=1)
+        texts = np.array([f"sum {value:g}" for value in total], dtype=object)
+        return {"sum": total, "half": total.astype("float16"), "brain": total, "text": texts}
+
+
+class Hooked(Sums):
+    """Its requests and replies pass through Python."""
+
+    def postprocess(self, response):
+        response["parameters"] = {"hooked": True}
+        return response
+
+
+class Picky(V2ModelServer):
+    def load(self):
+        pass
+
+    def predict(self, body):
+        if body.get("parameters", {}).get("fail"):
+            raise ValueError("told to")
+        return np.array([len(body.get("parameters", {}))])
+
+
+class Waits(V2ModelServer):
+    def load(self):
+        pass
+
+    async def predict(self, body):
+        import asyncio
+
+        await asyncio.Event().wait()
+
+
+class Words(V2ModelServer):
+    def load(self):
+        pass
+
+    def predict(self, body):
+        yield from body["inputs"][0].split()
+
+
+fn = penstock.new_function("protocol")
+for name, kind in {
+    "echo": Echo,
+    "sums": Sums,
+    "hooked": Hooked,
+    "picky": Picky,
+    "waits": Waits,
+    "words": Words,
+}.items():
+    fn.add_model(name, class_name=kind, model_path="")
+
+described = penstock.new_function("described")  # nothing in it fails by itself
+described.add_model("echo", class_name=Echo, model_path="")
