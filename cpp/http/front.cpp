@@ -10,6 +10,7 @@
 
 #include <http/asked.hpp>
 #include <http/compression.hpp>
+#include <http/streaming.hpp>
 
 namespace penstock::http {
 namespace {
@@ -69,19 +70,25 @@ Response response_of(Answer&& answer, const AnswerTerms& terms) {
 /// Answers one request.
 class Exchange final : public Asked {
  public:
-  Exchange(Host& host, const Executor& executor, Reply&& reply, AnswerTerms&& terms, Coding coding)
-      : Asked(host, executor), reply_(std::move(reply)), terms_(std::move(terms)), coding_(coding) {}
+  Exchange(Host& host, std::shared_ptr<Executor> executor, Reply&& reply, ChunkForm form, AnswerTerms&& terms,
+           Coding coding)
+      : Asked(host, *executor), host_(host), executor_(std::move(executor)), reply_(std::move(reply)), form_(form),
+        terms_(std::move(terms)), coding_(coding) {}
   Reply& reply() { return reply_; }
 
  private:
   void deliver(Answer&& answer, std::optional<Response>&& rendered) override {
+    if (answer.chunks) return send_chunks(executor_, host_, std::move(reply_), std::move(answer.chunks), form_);
     Response response = rendered ? std::move(*rendered) : response_of(std::move(answer), terms_);
     compress(response, coding_);
     reply_.send(std::move(response));
   }
   [[nodiscard]] bool wants_tensors() const override { return terms_.binary || !terms_.outputs.empty(); }
 
+  Host& host_;
+  const std::shared_ptr<Executor> executor_;
   Reply reply_;
+  const ChunkForm form_;
   const AnswerTerms terms_;
   const Coding coding_;
 };
@@ -111,6 +118,15 @@ std::optional<std::chrono::milliseconds> asked_deadline(const Request& request) 
   if (error != std::errc() || end != header->data() + header->size() || value < 1 || value > kMaxDeadlineMs)
     throw BadRequest("X-Penstock-Timeout-Ms is a whole number of milliseconds, 1 to 86400000");
   return std::chrono::milliseconds(value);
+}
+
+/// A client that asks for server-sent events, or calls what has no other form, gets them.
+ChunkForm form_of(const Request& request) {
+  constexpr std::string_view kStream = "/generate_stream";
+  const std::string_view path = request.path();
+  const bool asked = request.header("Accept").value_or("").find("text/event-stream") != std::string_view::npos;
+  const bool named = path.size() > kStream.size() && path.substr(path.size() - kStream.size()) == kStream;
+  return asked || named ? ChunkForm::kEvents : ChunkForm::kPlain;
 }
 
 /// The length of the JSON that bytes of tensors follow; nothing if the request has none.
@@ -248,7 +264,7 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
     Payload body = payload_of(request, terms);
     const Duration deadline = deadline_of(asked_for, terms);
     if (waits) {
-      auto asked = make_ref<Exchange>(host_, *executor_, std::move(reply), std::move(terms),
+      auto asked = make_ref<Exchange>(host_, executor_, std::move(reply), form_of(request), std::move(terms),
                                       chosen_coding(request.header("Accept-Encoding").value_or("")));
       asked->bytes = bytes;
       asked->deadline = Clock::now() + deadline;

@@ -116,6 +116,16 @@ std::vector<std::pair<std::string, std::string>> fields_of(const Response& respo
   return fields;
 }
 
+void append_part(std::string& out, std::string_view part, bool last) {
+  if (!part.empty()) {
+    std::array<char, 16> size{};
+    const auto end = std::to_chars(size.data(), size.data() + size.size(), part.size(), 16).ptr;
+    out.append(size.data(), end);
+    out.append("\r\n").append(part).append("\r\n");
+  }
+  if (last) out += "0\r\n\r\n";
+}
+
 void append_head(std::string& out, const Response& response, Framing framing) {
   assert(response.status >= 200 && response.status <= 999);
   append_status_line(out, response.status, framing.http10);
@@ -124,7 +134,9 @@ void append_head(std::string& out, const Response& response, Framing framing) {
     append_value(out, response.content_type);
     out += "\r\n";
   }
-  if (response.status != 204 && response.status != 304) {
+  if (framing.chunked) {
+    out += "Transfer-Encoding: chunked\r\n";
+  } else if (response.status != 204 && response.status != 304) {
     out += "Content-Length: ";
     append_number(out, response.body.bytes().size());
     out += "\r\n";

@@ -91,8 +91,12 @@ std::vector<std::pair<std::string, std::string>> fields_of(const Response& respo
 /// How an answer is framed; follows from the request it answers.
 struct Framing {
   bool http10 = false;
-  bool close = false;  ///< the connection ends after this answer
+  bool close = false;    ///< the connection ends after this answer
+  bool chunked = false;  ///< the body comes in parts, its length is not known
 };
+
+/// Appends a part of a body that comes in parts, and behind the last one its end.
+void append_part(std::string& out, std::string_view part, bool last);
 
 /// Appends the status line and headers of `response`, up to and including the empty line.
 void append_head(std::string& out, const Response& response, Framing framing);

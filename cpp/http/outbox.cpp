@@ -15,7 +15,8 @@
 namespace penstock::http {
 namespace {
 
-constexpr std::size_t kParts = 64;  ///< of one write; two an answer
+constexpr std::size_t kParts = 64;              ///< of one write; two an answer
+constexpr std::size_t kPartsAhead = 64 * 1024;  ///< bytes of an answer in parts that wait for the client
 
 }  // namespace
 
@@ -39,23 +40,23 @@ std::optional<std::uint64_t> Outbox::expect_answer(Terms terms) {
   const std::uint64_t number = add_slot();
   Slot& added = slot(number);
   added.terms = terms;
-  added.ready = added.last = added.interim = false;
+  added.ready = added.last = added.interim = added.open = false;
   return number;
 }
 
 void Outbox::send_continue() {
-  std::vector<Body> released;
+  Aftermath after;
   const std::lock_guard lock(mutex_);
   if (gone_) return;
   Slot& added = slot(add_slot());
   added.head = "HTTP/1.1 100 Continue\r\n\r\n";
   added.ready = added.interim = true;
   added.last = false;
-  flush(released);
+  flush(after);
 }
 
 void Outbox::send(std::uint64_t number, Response&& response) {
-  std::vector<Body> released;  // destroyed, as is the callback, after the lock is let go
+  Aftermath after;  // destroyed, as is the callback, after the lock is let go
   std::function<void()> callback;
   const std::lock_guard lock(mutex_);
   if (gone_) return;
@@ -71,7 +72,57 @@ void Outbox::send(std::uint64_t number, Response&& response) {
   const bool bodiless = answer.terms.head_only || response.status == 204 || response.status == 304;
   if (!bodiless) answer.body = std::move(response.body);
   answer.ready = true;
-  if (number == front_ && !writing_) flush(released);
+  if (number == front_ && !writing_) flush(after);
+}
+
+bool Outbox::takes_parts(std::uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  return !gone_ && !slot(number).terms.http10 && !slot(number).terms.head_only;
+}
+
+void Outbox::open(std::uint64_t number, Response&& head) {
+  Aftermath after;
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  gate_.answered(head.status);
+  Slot& answer = slot(number);
+  answer.last = !answer.terms.keep_alive || draining_.load(std::memory_order_relaxed);
+  if (answer.terms.origin != nullptr) allow(head, *answer.terms.origin);
+  answer.head.clear();
+  append_head(answer.head, head, {.close = answer.last, .chunked = true});
+  answer.ready = answer.open = true;
+  if (number == front_ && !writing_) flush(after);
+}
+
+void Outbox::write(std::uint64_t number, std::string_view part, bool last) {
+  Aftermath after;
+  std::function<void()> callback;  // destroyed after the lock is let go
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  Slot& answer = slot(number);
+  append_part(answer.head, part, last);
+  if (last) {
+    answer.open = false;
+    callback = std::move(answer.abandoned);
+    answer.abandoned = nullptr;
+  }
+  if (number == front_ && !writing_) flush(after);
+}
+
+void Outbox::cut(std::uint64_t number) {
+  std::function<void()> callback;
+  const std::lock_guard lock(mutex_);
+  if (gone_) return;
+  callback = std::move(slot(number).abandoned);
+  slot(number).abandoned = nullptr;
+  ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+}
+
+bool Outbox::has_room(std::uint64_t number, std::function<void()>&& then) {
+  const std::lock_guard lock(mutex_);
+  if (gone_ || slot(number).head.size() < kPartsAhead) return true;
+  slot(number).room = std::move(then);
+  return false;
 }
 
 void Outbox::on_abandoned(std::uint64_t number, std::function<void()>&& callback) {
@@ -102,19 +153,24 @@ std::size_t Outbox::gather(iovec* parts, std::size_t capacity) {
     if (!answer.ready) break;
     add(answer.head);
     add(answer.body.bytes());
-    if (answer.last) break;
+    if (answer.last || answer.open) break;
   }
   return count;
 }
 
-void Outbox::take(std::size_t written, std::vector<Body>& released) {
+void Outbox::take(std::size_t written, Aftermath& after) {
   written_ += written;
   while (front_ != back_ && slot(front_).ready) {
     Slot& answer = slot(front_);
     const std::size_t size = answer.head.size() + answer.body.bytes().size();
     if (written_ < size) return;
     written_ -= size;
-    if (answer.body.is_shared()) released.push_back(std::move(answer.body));
+    if (answer.open) {
+      answer.head.clear();
+      if (answer.room) after.calls.push_back(std::exchange(answer.room, nullptr));
+      return;
+    }
+    if (answer.body.is_shared()) after.bodies.push_back(std::move(answer.body));
     answer.body = Body();
     answer.ready = false;
     ++front_;
@@ -127,7 +183,7 @@ void Outbox::take(std::size_t written, std::vector<Body>& released) {
   }
 }
 
-void Outbox::flush(std::vector<Body>& released) {
+void Outbox::flush(Aftermath& after) {
   while (!finished_) {
     std::array<iovec, kParts> parts;
     msghdr message{};
@@ -136,7 +192,7 @@ void Outbox::flush(std::vector<Body>& released) {
     if (message.msg_iovlen == 0) break;
     const ssize_t written = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written >= 0) {
-      take(static_cast<std::size_t>(written), released);
+      take(static_cast<std::size_t>(written), after);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       writing_ = true;
       since_ = Clock::now();
@@ -166,11 +222,11 @@ Outbox::State Outbox::state() {
 }
 
 void Outbox::write_more() {
-  std::vector<Body> released;
+  Aftermath after;
   const std::lock_guard lock(mutex_);
   if (gone_) return;
   writing_ = false;
-  flush(released);
+  flush(after);
 }
 
 void Outbox::leave_gate() {

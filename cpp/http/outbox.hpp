@@ -38,6 +38,11 @@ class Outbox : public Peer {
   void send(std::uint64_t number, Response&& response) override;
   bool abandoned(std::uint64_t /*number*/) noexcept override { return gone_.load(std::memory_order_acquire); }
   void on_abandoned(std::uint64_t number, std::function<void()>&& callback) override;
+  bool takes_parts(std::uint64_t number) override;
+  void open(std::uint64_t number, Response&& head) override;
+  void write(std::uint64_t number, std::string_view part, bool last) override;
+  void cut(std::uint64_t number) override;
+  bool has_room(std::uint64_t number, std::function<void()>&& then) override;
 
  protected:
   /// What the timer needs to know.
@@ -70,17 +75,31 @@ class Outbox : public Peer {
     std::string head;  ///< status line and headers; keeps its memory for the next answer
     Body body;
     std::function<void()> abandoned;
+    std::function<void()> room;  ///< to be called when all that is there of the answer is written
     Terms terms;
     bool ready = false;
+    bool open = false;  ///< more of it will come, behind what is in `head`
     bool last = false;
     bool interim = false;
   };
 
+  /// What is to be let go, or called, when the mutex is free again.
+  struct Aftermath {
+    std::vector<Body> bodies;
+    std::vector<std::function<void()>> calls;
+    Aftermath() = default;
+    Aftermath(const Aftermath&) = delete;
+    Aftermath& operator=(const Aftermath&) = delete;
+    ~Aftermath() {
+      for (const auto& call : calls) call();
+    }
+  };
+
   Slot& slot(std::uint64_t number) noexcept { return ring_[number & (ring_.size() - 1)]; }
   std::uint64_t add_slot();
-  void flush(std::vector<Body>& released);
+  void flush(Aftermath& after);
   std::size_t gather(iovec* parts, std::size_t capacity);
-  void take(std::size_t written, std::vector<Body>& released);
+  void take(std::size_t written, Aftermath& after);
   void leave_gate();
 
   Gate& gate_;

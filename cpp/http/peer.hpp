@@ -21,6 +21,13 @@ class Peer : public RefCounted {
   [[nodiscard]] virtual bool abandoned(std::uint64_t number) noexcept = 0;
   virtual void on_abandoned(std::uint64_t number, std::function<void()>&& callback) = 0;
 
+  /// An answer in parts, for peers that can have one: its head, then its parts; see Reply.
+  [[nodiscard]] virtual bool takes_parts(std::uint64_t /*number*/) { return false; }
+  virtual void open(std::uint64_t /*number*/, Response&& /*head*/) {}
+  virtual void write(std::uint64_t /*number*/, std::string_view /*part*/, bool /*last*/) {}
+  virtual void cut(std::uint64_t /*number*/) {}
+  [[nodiscard]] virtual bool has_room(std::uint64_t /*number*/, std::function<void()>&& /*then*/) { return true; }
+
   /// The rest: the thread that polls the connection's loop.
   virtual void start() = 0;
   /// Called about once a second, or more often if a timeout is shorter.

@@ -26,6 +26,23 @@ void Reply::send(Response&& response) {
   if (peer) peer->send(number_, std::move(response));
 }
 
+void Reply::open(Response&& head) {
+  if (peer_) peer_->open(number_, std::move(head));
+}
+
+void Reply::write(std::string_view part, bool last) {
+  if (!peer_) return;
+  peer_->write(number_, part, last);
+  if (last) peer_ = {};
+}
+
+void Reply::cut() {
+  const Ref<Peer> peer = std::move(peer_);
+  if (peer) peer->cut(number_);
+}
+
+bool Reply::has_room(std::function<void()> then) { return !peer_ || peer_->has_room(number_, std::move(then)); }
+
 bool Reply::abandoned() const noexcept { return peer_ && peer_->abandoned(number_); }
 
 void Reply::on_abandoned(std::function<void()> callback) {

@@ -114,6 +114,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// How often `admit` found no room.
   [[nodiscard]] std::uint64_t refused() const noexcept { return refused_.get(); }
   [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
+  /// Has `action` run inside the gate, on any thread. Called in or out of the gate.
+  void soon(std::function<void()> action) { add_chore(std::move(action)); }
   /// The calling thread has a place here, so that `flush` is called on it soon.
   [[nodiscard]] bool seated() const { return my_turn() != nullptr; }
 
