@@ -60,7 +60,12 @@ class Inspection:
 
     def over(self, choose: Callable[[Any], int]) -> Callable[[Any], int]:
         """Put this ahead of a frontend's choice: 2 for what is asked here."""
-        return lambda event: 2 if event.path.partition("?")[0] in (METRICS, PAGE) else choose(event)
+
+        def chosen(event: Any) -> int:
+            asked_here = event.method != "POST" and event.path.partition("?")[0] in (METRICS, PAGE)
+            return 2 if asked_here else choose(event)
+
+        return chosen
 
     def answer(self, event: Any) -> Any:
         """Make the answer the event's body."""
