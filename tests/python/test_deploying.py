@@ -108,6 +108,18 @@ def test_a_module_of_no_package_is_noted(write_source, tmp_path, capsys):
     assert "note: the module nowhere_at_all is of no package here" in capsys.readouterr().err
 
 
+def test_a_function_that_was_exported_carries_its_source_itself(write_source, tmp_path):
+    function, _ = write_source(SOURCE.replace("import json", "import sklearn"))
+    function.spec.filename = str(tmp_path / "doubles.py")
+    function.export(str(tmp_path / "function.yaml"))
+    read, _ = load_target(str(tmp_path / "function.yaml"))
+    read.spec.filename = ""  # of the machine that exported it
+    files = files_of(read, "compose")
+    assert b"def double(body):" in files["app/function.py"]
+    assert json.loads(files["app/function.json"])["spec"]["filename"] == "/app/function.py"
+    assert b"scikit-learn" in files["requirements.txt"]
+
+
 def test_a_wheel_is_installed_instead_of_the_release(tmp_path):
     wheel = tmp_path / "penstock-0.1.0-cp311-cp311-linux_x86_64.whl"
     wheel.write_bytes(b"PK")

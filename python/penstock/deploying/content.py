@@ -82,6 +82,18 @@ def collect(source: Path, root: Path) -> tuple[Files, set[str]]:
     return dict(sorted(files.items())), others
 
 
+def imported_by(text: str, name: str) -> set[str]:
+    """Return the modules that a source imports, without those of Python and penstock.
+
+    Examples
+    --------
+    >>> imported_by("import json, numpy.linalg", "function.py")
+    {'numpy'}
+    """
+    tops = {imported.partition(".")[0] for imported in _imports(text, Path(name), name)}
+    return {top for top in tops if top and top not in (*sys.stdlib_module_names, *_OURS)}
+
+
 def _text_of(path: Path) -> str:
     import base64
 

@@ -64,16 +64,27 @@ def requirements_of(
     own = f"./{wheel}{marked}" if wheel else f"penstock{marked}=={__version__}"
     listed = list(given)
     have = {canonical(_parsed(line)[0]) for line in listed} | set(_closure([("penstock", ())]))
-    packages = importlib.metadata.packages_distributions()
+    listed_modules = sorted(modules)
+    packages = importlib.metadata.packages_distributions() if listed_modules else {}  # it reads all there are
     found: dict[str, str] = {}
     unknown: list[str] = []
-    for module in sorted(modules):
-        owners = [name for name in packages.get(module, []) if name]
+    for module in listed_modules:
+        owners = packages.get(module) or _owners(module)
         if not owners:
             unknown.append(module)
         elif not have & {canonical(name) for name in owners}:
             found[canonical(owners[0])] = owners[0]
     return [own, *listed, *(found[key] for key in sorted(found))], unknown
+
+
+def _owners(module: str) -> list[str]:
+    """Look for a module in the lists of installed files: Python 3.10 knows only those that name their modules."""
+    places = (module, f"{module}.py")
+    return [
+        package.metadata["Name"]
+        for package in importlib.metadata.distributions()
+        if any(path.parts[0] in places for path in package.files or () if path.suffix == ".py")
+    ]
 
 
 def lock(requirements: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from penstock.deploying.content import Files, collect, models_of, own_source, root_of
+from penstock.deploying.content import Files, collect, imported_by, models_of, own_source, root_of
 from penstock.deploying.locking import extras_of, lock, requirements_of
 from penstock.deploying.secrecy import check_fields, check_secrets
 from penstock.deploying.streams import Topic, attach
@@ -308,7 +308,8 @@ def _source(
         if embedded:
             import base64
 
-            return {"function.py": base64.b64decode(embedded)}, set(), f"{folder}/function.py"
+            code = base64.b64decode(embedded)
+            return {"function.py": code}, imported_by(code.decode(), "function.py"), f"{folder}/function.py"
         _refuse_names(function.to_dict()["spec"]["graph"], function.metadata.name)
         return {}, set(), ""
     names = module if module.get("__file__") == str(source) else function._globals
