@@ -13,7 +13,7 @@ def problems(path: str) -> list[str]:
     """List what is wrong with a wheel."""
     found = []
     with zipfile.ZipFile(path) as wheel:
-        names = wheel.namelist()
+        names = [name for name in wheel.namelist() if not name.endswith("/")]
         (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
         version = info.removeprefix("penstock-").removesuffix(".dist-info")
         needed = [
