@@ -88,7 +88,6 @@ TEST_F(CompletionTest, ThreadsThatEndTogetherAnswerAndSettleOnce) {
 }
 
 TEST_F(CompletionTest, TellsWhoWaitsWhenNoOtherPartIsLeft) {
-  const auto told = make_ref<Told>();
   int stranded = 0;
   Event held(Payload(), {}, Ref<Completion>(told), true);
   {
@@ -105,7 +104,6 @@ TEST_F(CompletionTest, TellsWhoWaitsWhenNoOtherPartIsLeft) {
 }
 
 TEST_F(CompletionTest, TellsTheFirstInRankOfThoseThatWait) {
-  const auto told = make_ref<Told>();
   std::vector<int> order;
   Event later(Payload(), {}, Ref<Completion>(told), true);
   Event first = later.derive(Payload(), true);
