@@ -219,6 +219,8 @@ class Worker:
 
     def resume(self):
         self.signal(signal.SIGCONT)
+        if self.called.get(timeout=20) != "resumed":
+            raise Dead("the worker did not go on")
 
     def terminate(self, timeout=20):
         """As at the end: call the termination callback; return the exit code, and the seconds it took."""

@@ -97,6 +97,7 @@ class Wrapper:
 
     def go_on(self):
         self.discards = False
+        self.channel.send("called", "resumed")
 
     async def serve(self):
         while True:

@@ -328,15 +328,24 @@ def test_a_deadline_of_the_caller_is_504(start):
 
 
 def test_chunks_come_as_one_where_the_processor_cannot_stream(start):
-    answer = start("chunks").request(body="x")
+    worker = start("chunks")
+    answer = worker.request(body="x")
     assert (answer.status, answer.content_type, answer.body) == (200, "text/plain", b"x0x1x2")
+    answer = worker.request(body="x", headers={"Accept": "text/event-stream"})
+    assert (answer.content_type, answer.body) == ("text/event-stream", b'data: "x0"\n\ndata: "x1"\n\ndata: "x2"\n\n')
+
+
+def test_chunks_that_are_no_text_are_lines_of_json(start):
+    answer = start(main=MAIN + "def numbers(body):\n    yield from ({'n': n} for n in range(body))\n",
+                   spec=spec_of("numbers")).request(body=2)  # fmt: skip
+    assert (answer.content_type, answer.body) == ("application/x-ndjson", b'{"n":0}\n{"n":1}\n')
 
 
 def test_chunks_are_streamed_where_it_can(start):
     worker = start("chunks", main=STEPS + "from penstock.nuclio import async_handler\n", handler="main:async_handler",
                    mode="async", streams=True, options={"streaming": True})  # fmt: skip
     first, *others = worker.wait(worker.send(worker.http_event(body=b'"x"', content_type="application/json")))
-    assert (first["body"], others) == ("x0", ["eDE=", "eDI="])
+    assert (first["body"], first["content_type"], others) == ("x0", "text/plain", ["eDE=", "eDI="])
 
 
 # --- the protocol -----------------------------------------------------------------------------------------------
@@ -402,6 +411,19 @@ def test_where_acknowledgements_are_none_of_its_business_there_are_none(start, t
     assert worker.call(worker.record(1, b"1")).status == 200
     assert worker.drain() == "drain"
     assert worker.acks == []
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_record_of_a_queue_enters_behind_it(start, tmp_path, wrapped):
+    fn = penstock.new_function("golden")
+    fn.add_child_function("child", "./", "image")
+    flow = fn.set_topology("flow")
+    queue = flow.to("(event + 100)", name="first").to(">>", "q", path="kafka://127.0.0.1:1/topic")
+    queue.to(handler="double", name="double", function="child").to(handler="keep", name="keep", function="child")
+    worker = start(spec=fn.serving_spec, trigger="kafka-cluster", SERVING_CURRENT_FUNCTION="child")
+    body = json.dumps({"full_event_wrapper": True, "body": 7, "id": "x9"} if wrapped else 7).encode()
+    assert worker.call(worker.record(0, body, topic="topic")).status == 200
+    assert (tmp_path / "kept.txt").read_text() == "14\n"
 
 
 def test_a_record_is_answered_when_all_that_came_of_it_is_settled(start, tmp_path):

@@ -6,14 +6,12 @@ that are no text; a Response with a text goes out as it is.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from nuclio_sdk import Response
 
-from penstock.errors import GraphClosed, PenstockError, QueueFull, StepError, describe
+from penstock.errors import GraphClosed, QueueFull, StepError, describe
+from penstock.nuclio.texts import as_text, error_text
 from penstock.render import render
 
 _JSON = "application/json"
@@ -23,10 +21,8 @@ NO_ACK = "X-Nuclio-Stream-No-Ack"
 
 def answer_of(body: Any) -> Response:
     """Make the response of an answer."""
-    if isinstance(body, types.GeneratorType):
-        return joined(body)
     status, content_type, headers, data = render(body)
-    return Response(headers, _as_text(data), content_type, status)
+    return Response(headers, as_text(data), content_type, status)
 
 
 def nothing() -> Response:
@@ -59,43 +55,10 @@ def failure_of(error: BaseException) -> Response:
 def error_of(status: int, said: str) -> Response:
     """Make the response that says what is wrong."""
     later = {"Retry-After": "1"} if status in (429, 503) else None
-    return Response(later, f'{{"error": {orjson.dumps(said).decode()}}}', _JSON, status)
-
-
-def joined(chunks: Iterator[Any]) -> Response:
-    """Make one answer of one that comes in chunks, for a processor that cannot send them one by one."""
-    parts: list[bytes] = []
-    kind = ""
-    for chunk in chunks:
-        _, content_type, _, data = render(chunk)
-        kind = kind or content_type
-        parts.append(data + b"\n" if content_type == _JSON else data)
-    return Response(None, _as_text(b"".join(parts)), kind or "text/plain")
-
-
-def streaming(chunks: Iterator[Any]) -> Response:
-    """Make an answer whose chunks are sent as they come."""
-
-    def texts() -> Iterator[Any]:
-        try:
-            for chunk in chunks:
-                _, content_type, _, data = render(chunk)
-                yield _as_text(data + b"\n" if content_type == _JSON else data)
-        except PenstockError as error:  # the status is sent already
-            yield failure_of(error).body
-
-    return Response(None, texts())
+    return Response(later, error_text(said), _JSON, status)
 
 
 def with_id(response: Response, event_id: Any) -> Response:
     """Say whose response it is: without it, a batch ends the whole processor."""
     response.event_id = event_id
     return response
-
-
-def _as_text(data: bytes) -> str | bytes:
-    """Bytes cost twice, as base64; so they are only for what is no text."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data

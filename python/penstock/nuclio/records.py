@@ -21,6 +21,7 @@ from penstock.nuclio import answers, events
 if TYPE_CHECKING:
     from nuclio_sdk import Response
 
+    from penstock.compiled import Compiled
     from penstock.engine import Engine
 
 _MODES = ("enable", "explicitOnly")
@@ -39,14 +40,15 @@ class Records:
         The running graph.
     context : nuclio_sdk.Context
         Its platform takes acknowledgements.
-    responds : bool
-        Whether the graph has a responder.
+    compiled : Compiled
+        The graph: whether it responds, and where the records of its queues' topics enter.
     """
 
-    def __init__(self, engine: Engine, context: Any, *, responds: bool) -> None:
-        self._responds = responds
+    def __init__(self, engine: Engine, context: Any, compiled: Compiled) -> None:
+        self._responds = compiled.responds
+        self._entries = {inlet.path.rpartition("/")[2]: inlet.entry for inlet in compiled.inlets}
         self._engine = engine
-        self._held: _core.Source | None = None
+        self._sources: dict[str | None, _core.Source] = {}  # by where their records enter
         self._context = context
         mode = os.environ.get("PENSTOCK_EXPLICIT_ACK", "")
         self._explicit = mode in _MODES  # answers come before the record is settled
@@ -56,12 +58,17 @@ class Records:
         self._lock = threading.Lock()  # guards _offsets, and the one call of `admit`
         self._acknowledging: asyncio.Task[None] | None = None
 
+    def _source_of(self, topic: str) -> _core.Source:
+        """Where the records of a topic enter the graph: at the readers of its queue, or where all events do."""
+        entry = self._entries.get(topic)
+        if entry not in self._sources:
+            self._sources[entry] = _core.Source(self._engine.core, entry)
+        return self._sources[entry]
+
     @property
-    def _source(self) -> _core.Source:
-        """Where records enter the graph; made for the first one."""
-        if self._held is None:
-            self._held = _core.Source(self._engine.core)
-        return self._held
+    def _busy(self) -> _core.Source | None:
+        """One whose records are under way."""
+        return next((source for source in self._sources.values() if source.in_flight), None)
 
     def take(self, event: Any, default_type: str | None) -> Response:
         """Send a record through the graph; answer when it may be marked.
@@ -98,16 +105,17 @@ class Records:
             if offsets is None or offset < offsets.position:  # the partition came back, and starts where it was
                 offsets = self._offsets[key] = _core.Offsets(offset)
             record = [(offsets, offset, body, fields, None, (*key, offset), size)]
-            while self._source.admit(record) == 0:  # full: the processor is held up, and so is the stream
-                self._source.wait(0, 0.1)
+            source = self._source_of(key[0])
+            while source.admit(record) == 0:  # full: the processor is held up, and so is the stream
+                source.wait(0, 0.1)
 
     def _settle(self) -> None:
         """Wait until all that is under way is settled."""
         end = time.monotonic() + _SETTLE_SECONDS
-        while not self._keeps and self._source.in_flight:
-            self._source.wait(0, max(0.0, end - time.monotonic()))
+        while not self._keeps and (busy := self._busy) is not None:
+            busy.wait(0, max(0.0, end - time.monotonic()))
             self._let_failed_go()
-            if self._source.in_flight and time.monotonic() >= end:
+            if busy.in_flight and time.monotonic() >= end:
                 self._keeps = True
                 _logger.warning(
                     "the graph keeps records for longer than Nuclio waits, so they are marked before they are settled; "
@@ -117,7 +125,7 @@ class Records:
 
     def _let_failed_go(self) -> None:
         """Let records that failed count as settled: the log and the error stream have them."""
-        for place, offsets, delivery, step, _, kind, message, cause in self._source.take_failed():
+        for place, offsets, delivery, step, _, kind, message, cause in self._taken_failed():
             if self._responds:  # the core takes it that a caller hears of the failure, and logs nothing
                 topic, partition, offset = place
                 _logger.error(
@@ -126,15 +134,18 @@ class Records:
                 )  # fmt: skip
             offsets.settle(delivery)
 
+    def _taken_failed(self) -> list[tuple[Any, ...]]:
+        return [failed for source in self._sources.values() for failed in source.take_failed()]
+
     def look_later(self) -> None:
         """Have what is settled acknowledged by the running loop, as long as something is under way; called on it."""
-        if self._held is None or not self._tells:
+        if not self._sources or not self._tells:
             return
         if self._acknowledging is None or self._acknowledging.done():
             self._acknowledging = asyncio.get_running_loop().create_task(self._acknowledge_all())
 
     async def _acknowledge_all(self) -> None:
-        while self._source.in_flight:
+        while self._busy is not None:
             await asyncio.sleep(_PAUSE)
             await self.acknowledge()
         await self.acknowledge()
@@ -158,12 +169,10 @@ class Records:
 
     async def drain(self, seconds: float) -> None:
         """Wait until what is under way is settled, but not for long, and have it acknowledged."""
-        if self._held is None:
-            return
         loop = asyncio.get_running_loop()
         end = time.monotonic() + seconds
-        while self._source.in_flight and time.monotonic() < end:
-            await loop.run_in_executor(None, self._source.wait, 0, min(0.5, max(0.0, end - time.monotonic())))
+        while (busy := self._busy) is not None and time.monotonic() < end:
+            await loop.run_in_executor(None, busy.wait, 0, min(0.5, max(0.0, end - time.monotonic())))
             self._let_failed_go()
         if self._tells:
             await self.acknowledge()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.documents import read_bytes, unpack
 from penstock.errors import GraphError
 from penstock.frontend import Frontend
-from penstock.nuclio import answers, events
+from penstock.nuclio import answers, chunks, events
 from penstock.nuclio.logs import NuclioHandler, NuclioLogger, level_of
 from penstock.nuclio.records import Records
 from penstock.server import GraphServer
@@ -93,7 +93,7 @@ class Worker:
         self._models = compiled.models
         self._responds = compiled.responds
         self._frontend = Frontend(server.name, compiled.models, compiled.routers)
-        self._records = Records(self._engine, context, responds=compiled.responds)
+        self._records = Records(self._engine, context, compiled)
         self._streams = _streams(server.streaming)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()  # guards the start of _threads
@@ -145,7 +145,10 @@ class Worker:
         body = self._engine.core.run(made, timeout, _NOTHING)
         if body is _NOTHING:
             return answers.nothing()
-        return answers.streaming(body) if streams and _is_stream(body) else answers.answer_of(body)
+        if _is_stream(body):
+            make = chunks.streaming if streams else chunks.joined
+            return make(body, events=chunks.wants_events(made.path, made.headers))
+        return answers.answer_of(body)
 
     def answer_all(self, batch: list[Any]) -> list[Response]:
         """Answer a batch of events, all at once, so that the graph's own batches form."""
