@@ -11,6 +11,7 @@ from penstock.errors import GraphError
 
 ON_POISON = ("stop", "dead_letter", "skip")
 _OFFSETS = ("earliest", "latest")
+_OF_CONNECTIONS = ("security.", "sasl.", "ssl.", "enable.ssl.", "client.", "broker.", "socket.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Reading:
     dead_letter: str = ""
     on_poison: str = "stop"
     shards: int = 1
-    max_in_flight: int = 512
+    max_in_flight: int = 4096
     max_uncommitted: int = 10_000
     commit_interval: float = 1.0
     revoke_wait: float = 10.0
@@ -76,8 +77,7 @@ class Reading:
 
     def producer(self) -> dict[str, Any]:
         """Return the settings of a producer beside this consumer: the same brokers and credentials."""
-        ours = ("security.", "sasl.", "ssl.", "client.", "broker.", "socket.")
-        return {key: value for key, value in self.client.items() if key.startswith(ours)}
+        return {key: value for key, value in self.client.items() if key.startswith(_OF_CONNECTIONS)}
 
 
 def address_of(path: str, brokers: str | Sequence[str] | None = None) -> tuple[str, str]:
@@ -174,6 +174,17 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         if number <= 0:
             raise GraphError(f"{where}: {name} is more than 0, not {number}")
     return dataclasses.replace(reading, **numbers)
+
+
+def connection_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the client's settings of what a queue says about credentials.
+
+    Examples
+    --------
+    >>> sorted(connection_of({"sasl_user": "me", "sasl_pass": "..."}))
+    ['sasl.mechanism', 'sasl.password', 'sasl.username', 'security.protocol']
+    """
+    return {key: value for key, value in _client(options).items() if key.startswith(_OF_CONNECTIONS)}
 
 
 def _client(said: Mapping[str, Any]) -> dict[str, Any]:

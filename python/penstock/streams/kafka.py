@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
-from penstock.kafka.settings import address_of
+from penstock.kafka.settings import address_of, connection_of
 from penstock.streams.records import as_bytes, as_list
 
 _SECONDS = 30.0
@@ -30,6 +30,8 @@ class KafkaStream:
         Further settings of the client, under its own names.
     timeout : float
         Seconds that a push may take.
+    **options
+        Credentials in MLRun's words: ``sasl_user``, ``sasl_pass``, ``sasl``, ``tls``, ``caCert`` ...
     """
 
     batch_size = 1000  # events that a queue takes at once
@@ -41,7 +43,7 @@ class KafkaStream:
         kafka_brokers: str | list[str] | None = None,
         producer_options: dict[str, Any] | None = None,
         timeout: float = _SECONDS,
-        **_: Any,
+        **options: Any,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
         brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
@@ -49,7 +51,9 @@ class KafkaStream:
             "bootstrap.servers": brokers,
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
-        } | (producer_options or {})
+            **connection_of(options),
+            **(producer_options or {}),
+        }
         self._timeout = timeout
         try:
             self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))

@@ -1,0 +1,116 @@
+"""What a queue or a trigger says about the topics that it reads."""
+
+import pytest
+from penstock.errors import GraphError
+from penstock.kafka.dead_letters import attempts_of, headers_of
+from penstock.kafka.journal import Journal
+from penstock.kafka.settings import address_of, of_queue, of_trigger
+
+
+def test_brokers_are_the_paths_the_queues_or_the_environments(monkeypatch):
+    monkeypatch.setenv("PENSTOCK_KAFKA", "env:9092")
+    assert address_of("kafka://path:9092/t") == ("path:9092", "t")
+    assert address_of("kafka://path:9092/t", "given:9092") == ("given:9092", "t")
+    assert address_of("kafka:///t") == ("env:9092", "t")
+    monkeypatch.delenv("PENSTOCK_KAFKA")
+    with pytest.raises(GraphError, match="needs brokers and a topic"):
+        address_of("kafka:///t")
+
+
+def test_mlruns_trigger_arguments_are_read():
+    options = {"trigger_args": {"extra_attributes": {"initialOffset": "latest", "sessionTimeout": "6s"}}}
+    reading = of_queue("kafka://h:1/t", options, group="g")
+    assert reading.initial_offset == "latest"
+    assert reading.consumer()["session.timeout.ms"] == 6000
+
+
+def test_a_queue_overrules_its_trigger_arguments():
+    options = {"trigger_args": {"group": "theirs"}, "group": "mine"}
+    assert of_queue("kafka://h:1/t", options, group="g").group == "mine"
+
+
+def test_credentials_reach_consumer_and_producer_and_no_text():
+    attributes = {
+        "brokers": "h:1",
+        "topics": ["t"],
+        "sasl": {"user": "me", "password": "pass-word", "mechanism": "scram-sha-256"},
+        "tls": {"enable": True, "insecureSkipVerify": True},
+        "caCert": "PEM",
+    }
+    reading = of_trigger({"kind": "kafka-cluster", "attributes": attributes}, group="g")
+    for settings in (reading.consumer(), reading.producer()):
+        assert settings["security.protocol"] == "SASL_SSL"
+        assert settings["sasl.mechanism"] == "SCRAM-SHA-256"
+        assert settings["sasl.password"] == "pass-word"
+        assert settings["ssl.ca.pem"] == "PEM"
+        assert settings["enable.ssl.certificate.verification"] is False
+    assert "pass-word" not in repr(reading)
+
+
+def test_offsets_are_never_committed_by_the_client():
+    settings = of_queue("kafka://h:1/t", {}, group="g").consumer()
+    assert settings["enable.auto.commit"] is False
+    assert settings["partition.assignment.strategy"] == "cooperative-sticky"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"on_poison": "ignore"}, "on_poison is one of stop, dead_letter, skip"),
+        ({"on_poison": "dead_letter"}, "say which topic"),
+        ({"initial_offset": "middle"}, "initial_offset is 'earliest' or 'latest'"),
+        ({"max_in_flight": 0}, "max_in_flight is more than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, said):
+    with pytest.raises(GraphError, match=said):
+        of_queue("kafka://h:1/t", options, group="g")
+
+
+def test_a_trigger_without_topics_is_refused():
+    with pytest.raises(GraphError, match="trigger 'in': a Kafka trigger names brokers and topics"):
+        of_trigger({"name": "in", "attributes": {"brokers": "h:1"}}, group="g")
+
+
+def test_the_journal_counts_deaths_until_one_record_is_to_blame():
+    assert Journal.read(None).died == 0
+    assert Journal.read(Journal("end").write()).died == 0
+    first = Journal.read(Journal("run").write())
+    assert (first.died, first.is_deadly) == (1, False)
+    second = Journal.read(Journal("probe", first.died).write())
+    assert (second.died, second.is_deadly) == (2, False)
+    third = Journal.read(Journal("probe", second.died).write())
+    assert (third.died, third.is_deadly) == (3, True)
+
+
+class Message:
+    """What a dead letter is made of."""
+
+    def __init__(self, headers):
+        self._headers = headers
+
+    def headers(self):
+        return self._headers
+
+    def topic(self):
+        return "t"
+
+    def partition(self):
+        return 1
+
+    def offset(self):
+        return 7
+
+    def timestamp(self):
+        return 1, 1000
+
+
+def test_a_second_failure_replaces_the_first_but_keeps_its_count():
+    first = headers_of(Message([("mine", b"1")]), {"type": "KeyError", "message": "'x'"})
+    assert first[0] == ("mine", b"1")
+    again = Message(first)
+    assert attempts_of(again) == 1
+    headers = dict(headers_of(again, {"type": "ValueError"}))
+    assert headers["penstock.error.attempts"] == b"2"
+    assert headers["penstock.error.type"] == b"ValueError"
+    assert "penstock.error.message" not in headers
