@@ -295,6 +295,7 @@ graph.to("chunks", name="chunks").respond()
 )
 def generator(run):
     assert list(run.mock.test(body="x")) == ["x0", "x1", "x2"]
+    assert run.http.exchange('"x"') == (200, "text/plain", b"x0x1x2")
 
 
 @row("after-completion", FLOW + INC + "graph.to(handler='inc').respond()")
