@@ -52,7 +52,7 @@ class Inflow:
             self.sources.append(
                 KafkaSource(reading, server.engine.core, inlet.entry, graph=server.name, on_ready=on_ready)
             )
-        for name, trigger in server.triggers.items():
+        for name, trigger in (server.triggers or {}).items():
             if trigger["kind"] in ("kafka-cluster", "kafka"):
                 from penstock.kafka.settings import of_trigger
                 from penstock.kafka.source import KafkaSource

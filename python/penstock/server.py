@@ -116,7 +116,8 @@ class GraphServer(WrittenServer):
         self.functions = functions or {}
         self.filename = filename
         self.stream_profile = stream_profile
-        self.triggers: dict[str, dict[str, Any]] = {}  # what else brings events where the graph is served
+        # What brings events beside callers and queues; None where others see to all of that.
+        self.triggers: dict[str, dict[str, Any]] | None = None
         self.compiled: Compiled | None = None
         self._secrets = secrets or SecretStore()
         self._parameters = parameters or {}

@@ -59,6 +59,7 @@ def test_offsets_are_never_committed_by_the_client():
         ({"on_poison": "ignore"}, "on_poison is one of stop, dead_letter, skip"),
         ({"on_poison": "dead_letter"}, "say which topic"),
         ({"initial_offset": "middle"}, "initial_offset is 'earliest' or 'latest'"),
+        ({"guarantee": "exactly_once"}, "guarantees 'at_least_once', not 'exactly_once'"),
         ({"max_in_flight": 0}, "max_in_flight is more than 0"),
     ],
 )

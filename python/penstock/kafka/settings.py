@@ -153,6 +153,9 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         raise GraphError(f"{where}: on_poison is one of {', '.join(ON_POISON)}, not {on_poison!r}")
     if on_poison == "dead_letter" and not dead_letter:
         raise GraphError(f"{where}: say which topic the dead letters go to: dead_letter='topic'")
+    guarantee = said.get("guarantee", "at_least_once")
+    if guarantee != "at_least_once":
+        raise GraphError(f"{where}: this version of penstock guarantees 'at_least_once', not {guarantee!r}")
     initial = str(said.get("initial_offset") or said.get("initialOffset") or "earliest").lower()
     if initial not in _OFFSETS:
         raise GraphError(f"{where}: initial_offset is 'earliest' or 'latest', not {initial!r}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Options of a queue that say who reads it, and how: its writer has no use for them.
 _OF_READERS = (
     *("group", "shards", "retention_in_hours", "trigger_args", "initial_offset", "client_options"),
-    *("dead_letter", "on_poison", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"),
+    *("dead_letter", "on_poison", "guarantee", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"),
 )
 
 
