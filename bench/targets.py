@@ -22,6 +22,7 @@ from pathlib import Path
 import rows_calls
 import rows_graphs
 import rows_http
+import rows_kafka
 import rows_nuclio
 from harness import Load, Row
 
@@ -39,6 +40,7 @@ PARTS = {
     "install": rows_calls.installed,
     "memory": rows_http.memory,
     "nuclio": rows_nuclio.overhead,
+    "kafka": rows_kafka.kafka,
 }
 
 

@@ -155,4 +155,6 @@ def test_the_model_finds_a_wrong_way(wrong):
         tracker = wrong
 
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Machine, settings=settings(SETTINGS, report_multiple_bugs=False, print_blob=False, database=None))
+        run_state_machine_as_test(
+            Machine, settings=settings(SETTINGS, report_multiple_bugs=False, print_blob=False, database=None)
+        )

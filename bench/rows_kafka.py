@@ -1,0 +1,141 @@
+"""The row of Kafka: records through three steps from topic to topic, beside a loop of one's own with the same client.
+
+Both decode JSON, call the same three functions, write JSON with acks of all replicas, and commit an offset only when
+what was made of the record is with the brokers. Measured between the first and the last record of the output.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import confluent_kafka
+import orjson
+import penstock
+from harness import in_turn, ratios, row
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "integration"))
+import broker
+from topics import Topics
+
+RECORDS = 100_000
+ROUNDS = 5
+PARTITIONS = 4
+
+
+def grow(body):
+    """Do the first step's work."""
+    return body | {"x": body["n"] + 1}
+
+
+def scale(body):
+    """Do the second step's work."""
+    return body | {"y": body["x"] * 2}
+
+
+def shrink(body):
+    """Do the third step's work."""
+    return {"n": body["n"], "y": body["y"]}
+
+
+def bare(address: str, source: str, target: str, done: threading.Event) -> None:
+    """Do it with the client alone."""
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": uuid.uuid4().hex,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": 10,
+        }
+    )
+    producer = confluent_kafka.Producer({"bootstrap.servers": address, "enable.idempotence": True})
+    consumer.subscribe([source])
+    while not done.is_set():
+        messages = consumer.consume(1000, 0.1)
+        for message in messages:
+            body = shrink(scale(grow(orjson.loads(message.value()))))
+            producer.produce(target, orjson.dumps(body), message.key())
+        producer.flush()
+        if messages:
+            consumer.commit(asynchronous=True)
+    consumer.close()
+
+
+def graph(address: str, source: str, target: str, done: threading.Event) -> None:
+    """Do it with penstock, in this process."""
+    from penstock.inflow import Inflow
+
+    fn = penstock.new_function(uuid.uuid4().hex)
+    steps = fn.set_topology("flow").to(name="grow", handler="grow").to(name="scale", handler="scale")
+    steps.to(name="shrink", handler="shrink").to(">>", "out", path=f"kafka://{address}/{target}", full_event=False)
+    fn.add_trigger("in", {"kind": "kafka-cluster", "attributes": {"brokers": [address], "topics": [source]}})
+    server = fn._server(is_mock=False)
+    server.triggers = fn.triggers
+    server.init_states(None, [globals()])
+    inflow = Inflow(server, lambda _ready: None)
+    server.engine.start()
+    inflow.start()
+    done.wait()
+    inflow.halt()
+    server.engine.drain(30.0)
+    inflow.close()
+    server.close()
+
+
+def kafka():
+    """Yield the row."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        given = os.environ.get("PENSTOCK_TEST_KAFKA")
+        address = given or broker.start(folder)
+        try:
+            yield from _rows(address)
+        finally:
+            if not given:
+                broker.stop(folder)
+
+
+def _rows(address: str):
+    topics = Topics(address, prefix=uuid.uuid4().hex[:8])
+    topics.make("in", PARTITIONS)
+    topics.make("out")
+    topics.write("in", [(b"k%d" % (n % 1000), orjson.dumps({"n": n})) for n in range(RECORDS)])
+    watch = confluent_kafka.Consumer({"bootstrap.servers": address, "group.id": "watch"})
+    place = confluent_kafka.TopicPartition(topics.name("out"), 0)
+
+    def rate(run: Callable[..., None]) -> Callable[[], float]:
+        def measured() -> float:
+            start = watch.get_watermark_offsets(place)[1]
+            done, rates = threading.Event(), []
+
+            def look() -> None:
+                first = None
+                while not done.is_set():
+                    end, now = watch.get_watermark_offsets(place)[1], time.perf_counter()
+                    if end > start and first is None:
+                        first = now, end
+                    if end >= start + RECORDS:
+                        rates.append((end - first[1]) / (now - first[0]))
+                        done.set()
+                    time.sleep(0.02)
+
+            looking = threading.Thread(target=look)
+            looking.start()
+            run(address, topics.name("in"), topics.name("out"), done)
+            looking.join()
+            return rates[0]
+
+        return measured
+
+    rates = in_turn(ROUNDS, penstock=rate(graph), bare=rate(bare))
+    watch.close()
+    topics.close()
+    compared = ratios(rates["penstock"], rates["bare"])
+    note = f"{max(rates['penstock']):,.0f} records/s, the bare loop {max(rates['bare']):,.0f}"
+    yield row("Kafka -> 3 steps -> Kafka, acks / bare loop", compared, 0.8, at_least=True, note=note)
