@@ -360,6 +360,14 @@ def test_health_and_metadata_are_answered_ahead_of_the_graph(start):
     assert (refused.status, refused.headers) == (405, {"Allow": "GET"})
 
 
+def test_what_the_steps_have_done_is_counted(start):
+    worker = start("double")
+    worker.request(body=1)
+    answer = worker.request("/metrics")
+    assert answer.content_type.startswith("text/plain")
+    assert b'penstock_step_events_total{model="",step="double"} 1.0' in answer.body
+
+
 # --- batches ----------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.documents import read_bytes, unpack
 from penstock.errors import GraphError
 from penstock.frontend import Frontend
+from penstock.inspection import METRICS
 from penstock.nuclio import answers, chunks, events
 from penstock.nuclio.logs import NuclioHandler, NuclioLogger, level_of
 from penstock.nuclio.records import Records
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from nuclio_sdk import Response
 
     from penstock._core import Event
+    from penstock.counts import Counts
 
 _SPEC_FILE = "serving_spec.json"  # in a folder, where that is what is mounted
 _DRAIN_SECONDS = 8.0  # Nuclio waits 10 for a worker, by default
 _AT_ONCE = 64
 _NOTHING = object()
 _GETS = ("GET", "HEAD")
-_PAGES = ("/metrics", "/openapi.json")
 
 
 def worker_of(context: Any) -> Worker | None:
@@ -92,6 +93,8 @@ class Worker:
         assert compiled is not None  # noqa: S101  # init_states has run
         self._models = compiled.models
         self._responds = compiled.responds
+        self._inspection = compiled.inspection
+        self._inspection.attach(server.graph, self._counts)
         self._frontend = Frontend(server.name, compiled.models, compiled.routers)
         self._records = Records(self._engine, context, compiled)
         self._streams = _streams(server.streaming)
@@ -185,10 +188,16 @@ class Worker:
             refused = answers.error_of(405, "method not allowed, use GET")
             refused.headers["Allow"] = "GET"
             return refused
-        asked = is_get and (path.startswith("/v2") or path in _PAGES)
+        if is_get and path == METRICS:
+            return answers.answer_of(self._inspection.answer(made).body)
+        asked = is_get and (path.startswith("/v2") or path == "/openapi.json")
         if not asked and not path.startswith("/v2/repository"):
             return None
         return answers.answer_of(made.body) if self._frontend.choose(made) == 0 else None
+
+    def _counts(self) -> Counts:
+        core = self._engine.core
+        return {"steps": core.stats(), "refused": core.refused}
 
     def _health(self, path: str) -> Response:
         ready = all(model.ready for model in self._models.values())
