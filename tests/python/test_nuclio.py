@@ -200,6 +200,15 @@ def test_init_is_once_for_each_worker_and_a_handler_without_it_makes_the_graph_r
     assert [worker.request(body=n).json for n in (1, 2)] == [2, 4]
 
 
+def test_a_function_that_cannot_start_says_so_in_answers_and_batches(tmp_path):
+    main = "import penstock.nuclio\nreal = penstock.nuclio.handler\ndef handler(context, event):\n"
+    (tmp_path / "main.py").write_text(main + "    return real(context, event)\n")
+    with Worker(tmp_path, "main:handler") as worker:
+        answer = worker.request(body=1)
+        assert (answer.status, "Failed to find serving spec" in answer.json["error"]) == (500, True)
+        assert worker.batch([worker.http_event(id="e0")])["e0"].status == 500
+
+
 # --- events -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from penstock.nuclio import answers, events
 from penstock.nuclio.worker import Worker, worker_of
 
 _HOME = "penstock.nuclio"
@@ -46,8 +47,7 @@ def handle(context: Any, event: Any) -> Any:
     """Answer an event, or a batch of them."""
     worker = worker_of(context)
     if worker is None:
-        init_context(context)
-        return handle(context, event)
+        return _unprepared(context, event) or handle(context, event)
     return worker.answer_all(event) if isinstance(event, list) else worker.answer_here(event)
 
 
@@ -55,9 +55,21 @@ async def handle_async(context: Any, event: Any) -> Any:
     """Answer an event on a thread, so that others go on meanwhile."""
     worker = worker_of(context)
     if worker is None:
-        init_context(context)
-        return await handle_async(context, event)
+        return _unprepared(context, event) or await handle_async(context, event)
     return await worker.answer_async(event)
+
+
+def _unprepared(context: Any, event: Any) -> Any:
+    """Make the graph ready where no `init_context` has; return what says why that cannot be, else nothing."""
+    try:
+        init_context(context)
+    except Exception as error:  # raised out of a batch, it would end the processor
+        said = f"the function cannot start: {type(error).__name__}: {error}"
+        context.logger.error(said)
+        if isinstance(event, list):
+            return [answers.with_id(answers.error_of(500, said), events.text(one.id)) for one in event]
+        return answers.error_of(500, said)
+    return None
 
 
 def bound(name: str, module: str) -> Callable[[Any, Any], Any]:
