@@ -85,6 +85,8 @@ batched = penstock.new_function("batched")
 batched.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH)
 patient = penstock.new_function("patient")
 patient.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH, max_delay=0.002)
+adaptive = penstock.new_function("adaptive")
+adaptive.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH, adaptive=True)
 ensemble = penstock.new_function("ensemble")
 ensemble.set_topology("router", class_name="penstock.serving.VotingEnsemble")
 for number in range(3):

@@ -55,8 +55,12 @@ def batching(load, _build):
     for name, options in (
         ("batched", f"max_size={apps.BATCH}"),
         ("patient", f"max_size={apps.BATCH}, max_delay=0.002"),
+        ("adaptive", f"max_size={apps.BATCH}, adaptive=True"),
     ):
         with penstock_server(name) as (_, port):
+            if name == "adaptive":  # it learns for a moment what a call costs
+                load(port, INFER, apps.BATCH, 1.0)
+                alone = in_turn(2, load=partial(load, port, INFER, 1, 1.0))["load"]
             rounds = in_turn(2, load=partial(load, port, INFER, apps.BATCH, 3.0))["load"]
         # A caller asks again at once, so the mean wait gives the rate, and no batch is cut by the end of the time.
         rates = [apps.BATCH / one["mean_us"] * 1e6 for one in rounds]
@@ -66,6 +70,9 @@ def batching(load, _build):
         measured = [one["p95_us"] / 1e6 / one_batch for one in rounds]
         note = f"one batch {one_batch * 1000:.1f} ms"
         yield row(f".batch({options}), c=32: p95 / one batch", measured, 2.2, note=note)
+    one_row = apps.BATCH_COST + apps.ROW_COST
+    measured = [one["p50_us"] / 1e6 / one_row for one in alone]
+    yield row(f".batch({options}), c=1: p50 / one call", measured, 1.05, note=f"one call {one_row * 1000:.1f} ms")
 
 
 def ensemble(load, _build):

@@ -32,6 +32,8 @@ class GilGate final : public Gate {
     if (has_dropped_.load(std::memory_order_relaxed)) release_dropped();
   }
   void leave() override { state() = PyEval_SaveThread(); }
+  /// Whether the calling thread, which may be any, is inside.
+  static bool inside() { return PyGILState_Check() == 1; }
 
   /// While something computes for long, Python hands the GIL over every 20 µs instead of every 5 ms,
   /// so that a quick handler does not wait for that.

@@ -73,7 +73,7 @@ py::dict step_stats(const Executor& executor, StepId id) {
   described["time"] = std::chrono::duration<double>(stats.time.sum()).count();
   described["sizes"] = std::move(sizes);
   described["batched"] = stats.sizes.sum();
-  described["batching"] = executor.plan()[id].batch_size > 1;
+  described["batching"] = executor.plan()[id].batch.size > 1;
   const std::uint64_t measured = stats.time.total();
   described["seconds"] =
       measured == 0 ? 0.0 : std::chrono::duration<double>(stats.time.sum()).count() / static_cast<double>(measured);

@@ -19,7 +19,8 @@ class PlanBuilder {
                   std::size_t concurrency, std::size_t capacity, std::size_t batch_size, double batch_delay,
                   double timeout, bool responder, bool copy, std::int64_t gather, const std::string& prefix,
                   const std::optional<std::map<std::string, std::uint32_t>>& table, bool by_key,
-                  const std::string& label, std::size_t attempts, double backoff) {
+                  const std::string& label, std::size_t attempts, double backoff, std::vector<std::size_t> preferred,
+                  bool adaptive, double target_latency, bool ragged) {
     StepArguments arguments{name,
                             std::move(target),
                             full_event,
@@ -27,7 +28,8 @@ class PlanBuilder {
                             result_path.value_or(""),
                             prefix,
                             table.value_or(std::map<std::string, std::uint32_t>()),
-                            batch_size};
+                            batch_size,
+                            ragged};
     if (kind == "route" && table && steps_.empty()) model_prefix_ = prefix;
     StepSpec spec;
     spec.name = std::move(name);
@@ -35,8 +37,7 @@ class PlanBuilder {
     spec.step = make_step(kind, std::move(arguments));
     spec.concurrency = concurrency;
     spec.capacity = capacity;
-    spec.batch_size = batch_size;
-    spec.batch_delay = seconds(batch_delay);
+    spec.batch = {batch_size, seconds(batch_delay), std::move(preferred), adaptive, seconds(target_latency)};
     spec.timeout = seconds(timeout);
     spec.by_key = by_key;
     spec.attempts = attempts;
@@ -82,7 +83,8 @@ void register_plan(py::module_& m) {
            py::arg("batch_size") = 1, py::arg("batch_delay") = 0.0, py::arg("timeout") = 0.0,
            py::arg("responder") = false, py::arg("copy") = true, py::arg("gather") = -1, py::arg("prefix") = "",
            py::arg("table") = py::none(), py::arg("by_key") = false, py::arg("label") = "", py::arg("attempts") = 1,
-           py::arg("backoff") = 0.0, "Add a step; returns its number.")
+           py::arg("backoff") = 0.0, py::arg("preferred") = std::vector<std::size_t>(), py::arg("adaptive") = false,
+           py::arg("target_latency") = 0.0, py::arg("ragged") = false, "Add a step; returns its number.")
       .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), py::kw_only(),
            py::arg("returns") = false, "The order of calls numbers the outlets; one that `returns` closes a loop.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))

@@ -20,6 +20,7 @@ struct StepArguments {
   std::string prefix;
   std::map<std::string, std::uint32_t> table;
   std::size_t batch_size = 1;
+  bool ragged = false;  ///< arrays of different lengths may share a batch
 };
 
 /// Makes the step of a kind: map, filter, flat_map, extend, pass, model, stage, route, choose, scatter, gather.

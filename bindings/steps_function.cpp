@@ -1,4 +1,4 @@
-// Steps that call a function of the user: map, filter, extend, flat_map, and maps of batches.
+// Steps that call a function of the user: map, filter, extend, flat_map.
 
 #include <utility>
 
@@ -240,119 +240,7 @@ class FlatMap final : public Step {
   std::shared_ptr<Function> function_;
 };
 
-/// Sends each event on with its result; an exception among the results fails that event alone.
-void emit_results(Batch& batch, PyObject* results, Emitter& out, bool events) {
-  const py::object list =
-      py::reinterpret_steal<py::object>(PySequence_Fast(results, "a step with .batch() must return a list of results"));
-  if (!list) throw take_exception();
-  const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
-  if (count != batch.size())
-    throw Failure{"",
-                  500,
-                  "ValueError",
-                  "the batch had " + std::to_string(batch.size()) + " events, the handler returned " +
-                      std::to_string(count) + " results",
-                  {}};
-  for (std::size_t i = 0; i < count; ++i) {
-    PyObject* result = PySequence_Fast_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
-    Event event = std::move(batch[i]);
-    if (result == dropped()) {
-      out.drop(std::move(event));
-      continue;
-    }
-    if (PyExceptionInstance_Check(result)) {
-      out.fail(std::move(event), to_failure(py::reinterpret_borrow<py::object>(result)));
-      continue;
-    }
-    if (events)
-      take_event(event, result, "do_events");
-    else
-      event.body = Payload(share(result));
-    const bool ended = events && event.envelope && event.envelope->terminated;
-    if (ended)
-      out.finish(std::move(event));
-    else
-      out.emit(std::move(event));
-  }
-}
-
-void fail_all(Batch& batch, const Failure& failure, Emitter& out) {
-  for (Event& event : batch)
-    if (event.completion() != nullptr) out.fail(std::move(event), Failure(failure));
-}
-
-/// A function that gets a list of bodies, or a model that gets a list of events.
-class BatchMap final : public Step {
- public:
-  BatchMap(py::object target, bool events) : target_(std::move(target)), events_(events) {}
-
-  void run(Batch& batch, Emitter& out) override {
-    try {
-      py::list items;
-      std::vector<std::size_t> bad;
-      for (std::size_t i = 0; i < batch.size(); ++i) {
-        try {
-          items.append(events_ ? lend_event(batch[i]) : py::reinterpret_borrow<py::object>(body_of(batch[i])));
-        } catch (Failure& failure) {  // a body that is not JSON fails alone
-          out.fail(std::move(batch[i]), std::move(failure));
-          bad.push_back(i);
-        }
-      }
-      for (auto place = bad.rbegin(); place != bad.rend(); ++place)
-        batch.erase(batch.begin() + static_cast<std::ptrdiff_t>(*place));
-      if (batch.empty()) return;
-      const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(target_.ptr(), items.ptr()));
-      for (std::size_t i = 0; events_ && i < batch.size(); ++i)
-        batch[i].envelope = items[i].cast<const PyEvent&>().envelope;
-      if (!result) throw take_exception();
-      if (PyCoro_CheckExact(result.ptr())) {
-        spawn(result.ptr(), std::make_unique<Later>(std::move(batch), std::move(out), events_));
-        out = Emitter();
-        batch.clear();
-        return;
-      }
-      emit_results(batch, result.ptr(), out, events_);
-    } catch (const Failure& failure) {
-      fail_all(batch, failure, out);
-    }
-  }
-  void close() override { target_ = py::object(); }
-
- private:
-  class Later final : public Continuation {
-   public:
-    Later(Batch&& batch, Emitter&& out, bool events)
-        : batch_(std::move(batch)), out_(std::move(out)), events_(events) {}
-    void resolve(PyObject* result) override {
-      try {
-        emit_results(batch_, result, out_, events_);
-      } catch (const Failure& failure) {
-        fail_all(batch_, failure, out_);
-      }
-    }
-    void reject(Failure&& failure) override { fail_all(batch_, failure, out_); }
-    Emitter& emitter() override { return out_; }
-    const Event& event() override { return nobody_; }  // one caller's leaving does not end the batch
-
-   private:
-    Batch batch_;
-    Emitter out_;
-    bool events_;
-    Event nobody_;
-  };
-
-  py::object target_;
-  bool events_;
-};
-
 }  // namespace
-
-std::unique_ptr<Step> make_batch_step(const std::string& kind, StepArguments arguments) {
-  if (kind == "model") return std::make_unique<BatchMap>(arguments.target.attr("do_events"), true);
-  if (kind == "map" && !arguments.full_event) return std::make_unique<BatchMap>(arguments.target, false);
-  if (kind == "sink") return std::make_unique<BatchMap>(arguments.target, true);
-  throw std::invalid_argument("a step of kind '" + kind + "' takes one event at a time, so it cannot have .batch()");
-}
 
 std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments) {
   if (arguments.batch_size > 1) return make_batch_step(kind, std::move(arguments));

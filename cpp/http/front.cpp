@@ -25,7 +25,8 @@ Response failure_response(const Failure& failure) {
   const bool ours = failure.status >= 500 && !failure.step.empty();
   Response response =
       error_response(failure.status, ours ? "step '" + failure.step + "': " + failure.text() : failure.text());
-  if (failure.status == 503 || failure.status == 429) response.headers.emplace_back("Retry-After", "1");
+  if (failure.status == 503 || failure.status == 429)
+    response.headers.emplace_back("Retry-After", std::to_string(failure.retry_after));
   return response;
 }
 

@@ -6,29 +6,31 @@
 
 namespace penstock {
 
-bool Channel::push(Event&& event, TimePoint now) {
-  event.queued = now;
+Channel::Channel(Policy policy)
+    : policy_(std::move(policy)),
+      batches_(policy_.batch.size > 1 ? std::make_unique<BatchQueue>(policy_.batch, policy_.concurrency) : nullptr) {}
+
+Channel::Push Channel::push(Event&& event, TimePoint now, const Fit& fit) {
   const std::lock_guard lock(mutex_);
-  if (closed_) return false;
-  inbox_.push_back(std::move(event));
+  if (closed_) return {Pushed::kClosed, {}};
+  if (batches_ == nullptr) {
+    inbox_.push_back(std::move(event));
+  } else if (const auto until = batches_->push(std::move(event), fit, now)) {
+    return {Pushed::kLate, *until};
+  }
   pending_.fetch_add(1);
-  return true;
+  return {};
 }
 
 bool Channel::claim(TimePoint now) {
   const std::lock_guard lock(mutex_);
   if (under_way_ >= policy_.concurrency) return false;
-  if (policy_.batch_size > 1 ? !batch_ready(now) : inbox_.size() <= claimed_) return false;
+  // What a claimed batch leaves shows only when it is taken.
+  if (batches_ != nullptr ? claimed_ > 0 || !batches_->ready(now) : inbox_.size() <= claimed_) return false;
   if (policy_.by_key && !key_ready()) return false;
   ++under_way_;
   ++claimed_;
   return true;
-}
-
-bool Channel::batch_ready(TimePoint now) const {
-  if (claimed_ > 0 || inbox_.empty()) return false;
-  return inbox_.size() >= policy_.batch_size || policy_.delay == Duration::zero() || hurried_ ||
-         now - inbox_.front().queued >= policy_.delay;
 }
 
 /// More events than have been claimed could start now: each has no key, or one that is not busy.
@@ -42,23 +44,25 @@ bool Channel::key_ready() const {
   return false;
 }
 
-void Channel::take(Batch& into, std::size_t burst) {
+BatchQueue::Taken Channel::take(Batch& into, Batch& late, std::size_t burst, TimePoint now) {
   const std::lock_guard lock(mutex_);
   --claimed_;
+  if (batches_ != nullptr) return batches_->take(into, late, now);
   if (policy_.by_key) {
     const auto first =
         std::find_if(inbox_.begin(), inbox_.end(), [&](const Event& event) { return is_free(event.key()); });
-    if (first == inbox_.end()) return;  // closed since it was claimed
+    if (first == inbox_.end()) return {};  // closed since it was claimed
     if (first->key() != 0) ++busy_keys_[first->key()];
     into.push_back(std::move(*first));
     inbox_.erase(first);
-    return;
+    return {};
   }
-  const std::size_t count = std::min(inbox_.size(), policy_.batch_size > 1 ? policy_.batch_size : burst);
+  const std::size_t count = std::min(inbox_.size(), burst);
   for (std::size_t i = 0; i < count; ++i) {
     into.push_back(std::move(inbox_.front()));
     inbox_.pop_front();
   }
+  return {};
 }
 
 void Channel::adopt(std::uint64_t key) {
@@ -66,6 +70,12 @@ void Channel::adopt(std::uint64_t key) {
   if (policy_.by_key && key != 0) ++busy_keys_[key];
   ++under_way_;
   pending_.fetch_add(1);
+}
+
+void Channel::handled(const BatchQueue::Taken& batch, TimePoint now) {
+  if (batches_ == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  batches_->ended(batch, now);
 }
 
 bool Channel::end(std::size_t events, std::uint64_t key) {
@@ -77,26 +87,27 @@ bool Channel::end(std::size_t events, std::uint64_t key) {
 }
 
 void Channel::hurry() {
+  if (batches_ == nullptr) return;
   const std::lock_guard lock(mutex_);
-  hurried_ = true;
+  batches_->hurry();
 }
 
 std::deque<Event> Channel::close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
-  pending_.fetch_sub(inbox_.size());
-  return std::exchange(inbox_, {});
+  std::deque<Event> left = batches_ != nullptr ? batches_->clear() : std::exchange(inbox_, {});
+  pending_.fetch_sub(left.size());
+  return left;
 }
 
-std::optional<TimePoint> Channel::due() const {
+std::optional<TimePoint> Channel::due(TimePoint now) const {
   const std::lock_guard lock(mutex_);
-  if (policy_.batch_size == 1 || policy_.delay == Duration::zero() || inbox_.empty()) return std::nullopt;
-  return inbox_.front().queued + policy_.delay;
+  return batches_ != nullptr ? batches_->due(now) : std::nullopt;
 }
 
 std::size_t Channel::waiting() const {
   const std::lock_guard lock(mutex_);
-  return inbox_.size();
+  return batches_ != nullptr ? batches_->size() : inbox_.size();
 }
 
 std::size_t Channel::running() const {
@@ -106,7 +117,8 @@ std::size_t Channel::running() const {
 
 const void* Channel::next_owner() const {
   const std::lock_guard lock(mutex_);
-  return inbox_.empty() || !inbox_.front().awaited() ? nullptr : inbox_.front().completion();
+  const Event* next = batches_ != nullptr ? batches_->next() : inbox_.empty() ? nullptr : &inbox_.front();
+  return next == nullptr || !next->awaited() ? nullptr : next->completion();
 }
 
 }  // namespace penstock

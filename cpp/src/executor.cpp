@@ -33,8 +33,7 @@ Verdict apply(Transform& transform, Event& event, Pass& pass) {
 
 thread_local Executor::Frame* Executor::top_ = nullptr;
 
-Executor::Slot::Slot(const Plan::Entry& step)
-    : channel({step.concurrency, step.capacity, step.batch_size, step.batch_delay, step.by_key}) {}
+Executor::Slot::Slot(const Plan::Entry& step) : channel({step.concurrency, step.capacity, step.batch, step.by_key}) {}
 
 std::shared_ptr<Executor> Executor::create(std::shared_ptr<Plan> plan, Gate& gate, Options options) {
   const std::shared_ptr<Executor> made(new Executor(std::move(plan), gate, std::move(options)), [](Executor* executor) {
@@ -99,53 +98,21 @@ void Executor::run_step(StepId id) {
   const Plan::Entry& step = (*plan_)[id];
   Slot& slot = *slots_[id];
   Batch batch;
-  slot.channel.take(batch, step.concurrency == 1 && !slot.slow.load(std::memory_order_relaxed) ? kBurst : 1);
-  const std::size_t taken = batch.size();
-  if (taken == 0) return end(id, 0, 0);  // closed since it was claimed
+  Batch late;
+  const bool single = step.concurrency > 1 || slot.slow.load(std::memory_order_relaxed);
+  const TimePoint now = step.batch.size > 1 ? Clock::now() : TimePoint{};
+  const BatchQueue::Taken found = slot.channel.take(batch, late, single ? 1 : kBurst, now);
+  const std::size_t taken = batch.size() + late.size();
+  for (Event& event : late) fail(id, std::move(event), overloaded(step.batch.goal));
+  if (batch.empty()) return end(id, taken, 0);  // closed since it was claimed
   const std::uint64_t key = batch.front().key();
-  if (step.transform == nullptr) return run_batch(id, batch);
+  if (step.transform == nullptr) return run_batch(id, batch, taken, found);
   if (step.timeout > Duration::zero()) {
     for (Event& event : batch) run_timed(id, std::move(event));
     return;
   }
   for (Event& event : batch) run_line(id, std::move(event));
   end(id, taken, key);
-}
-
-void Executor::run_batch(StepId id, Batch& batch) {
-  const Plan::Entry& step = (*plan_)[id];
-  const std::size_t taken = batch.size();
-  Emitter out(std::make_shared<Activation>(shared_from_this(), id, taken, batch.front().key()));
-  std::erase_if(batch, [](const Event& event) { return event.cancelled(); });
-  Batch last;
-  if (!step.step->takes_last_chunks()) {
-    for (Event& event : batch)
-      if (event.last_chunk) last.push_back(std::move(event));
-    std::erase_if(batch, [](const Event& event) { return event.last_chunk; });
-  }
-  if (!batch.empty()) call_batch(id, batch, out);
-  for (Event& event : last) emit(id, std::move(event));
-}
-
-void Executor::call_batch(StepId id, Batch& batch, Emitter& out) {
-  const Plan::Entry& step = (*plan_)[id];
-  Slot& slot = *slots_[id];
-  slot.stats.events.add_shared(batch.size());
-  slot.stats.batches.add_shared();
-  slot.stats.sizes.add(batch.size());
-  const TimePoint start = Clock::now();
-  try {
-    step.step->run(batch, out);
-  } catch (const Failure& failure) {
-    for (Event& event : batch) {
-      if (event.completion() != nullptr) fail(id, std::move(event), Failure(failure));
-    }
-  } catch (const std::exception& error) {
-    for (Event& event : batch) {
-      if (event.completion() != nullptr) fail(id, std::move(event), Failure{"", 500, "", error.what(), {}});
-    }
-  }
-  note_time(id, Clock::now() - start);
 }
 
 /// Runs an event through the step and, as far as they are fused, the steps after it.
@@ -285,9 +252,12 @@ void Executor::fan_out(Event&& event, std::span<const StepId> targets, bool copy
 void Executor::deliver(StepId to, Event&& event) {
   if (event.in_gather() && (*plan_)[to].merges) return event.come_back();
   if (refusing_.load(std::memory_order_relaxed)) moves_.fetch_add(1);
-  const bool delayed = (*plan_)[to].batch_delay > Duration::zero();
-  if (!slots_[to]->channel.push(std::move(event), delayed ? Clock::now() : TimePoint{}))
-    return refuse(to, std::move(event));
+  const Plan::Entry& step = (*plan_)[to];
+  const bool batched = step.batch.size > 1;
+  const Fit fit = batched && event.completion() != nullptr ? step.step->fit(event) : Fit{};
+  const auto pushed = slots_[to]->channel.push(std::move(event), batched ? Clock::now() : TimePoint{}, fit);
+  if (pushed.what == Channel::Pushed::kClosed) return refuse(to, std::move(event));
+  if (pushed.what == Channel::Pushed::kLate) return turn_away(to, std::move(event), pushed.until);
   schedule(to);
 }
 
@@ -338,7 +308,8 @@ void Executor::count(Counter& counter, StepId id) {
 /// push, the end of an activation, an outlet that has room again, a timer.
 void Executor::schedule(StepId id) {
   Slot& slot = *slots_[id];
-  const bool delayed = (*plan_)[id].batch_delay > Duration::zero();
+  const BatchPolicy& batch = (*plan_)[id].batch;
+  const bool delayed = batch.delay > Duration::zero() || batch.adaptive;
   const bool bounded = (*plan_)[id].timeout > Duration::zero();
   while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
     lane_.push(Task{id, slot.channel.next_owner(), bounded}, slot.slow.load(std::memory_order_relaxed), my_turn());
@@ -353,15 +324,6 @@ bool Executor::outlets_free(StepId id) {
     if (slot.channel.full()) return false;  // looked at again, as it may have drained before `wanted` was seen
   }
   return true;
-}
-
-void Executor::arm_due(StepId id) {
-  const auto due = slots_[id]->channel.due();
-  if (!due || slots_[id]->due_armed.exchange(true)) return;
-  at_time(*due, [this, id] {
-    slots_[id]->due_armed.store(false);
-    schedule(id);
-  });
 }
 
 void Executor::end(StepId id, std::size_t events, std::uint64_t key) {

@@ -44,6 +44,8 @@ Admission Executor::try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> enve
     return Admission::kClosed;
   }
   root->executor_ = shared_from_this();
+  if (const auto request = body.request(); request != nullptr && !request->parameters.empty() && envelope)
+    envelope->priority = priority_in(request->parameters);
   if (root->deadline) {
     root->timer = at_time(*root->deadline, [root] {
       root->cancel(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});

@@ -80,7 +80,7 @@ void Executor::wake_settling() {
 }
 
 void Executor::nudge_step(StepId step) {
-  if (slots_[step]->channel.push(Event(), TimePoint{})) schedule(step);
+  if (slots_[step]->channel.push(Event(), TimePoint{}).what == Channel::Pushed::kTaken) schedule(step);
 }
 
 Event Executor::orphan(Payload&& body, Ref<Envelope> envelope) {

@@ -10,19 +10,33 @@ namespace {
   throw GraphError("step '" + step.name + "': " + why);
 }
 
+void check_batch(const StepSpec& step) {
+  const BatchPolicy& batch = step.batch;
+  if (batch.size < 1) refuse(step, "max_size must be at least 1");
+  if (batch.delay < Duration::zero()) refuse(step, "max_delay must not be negative");
+  if (batch.goal < Duration::zero()) refuse(step, "target_latency must not be negative");
+  if (batch.goal > Duration::zero() && !batch.adaptive) refuse(step, "a target_latency needs adaptive batches");
+  if (batch.adaptive && !batch.preferred.empty()) refuse(step, "adaptive batches have no preferred sizes");
+  std::size_t last = 0;
+  for (const std::size_t size : batch.preferred) {
+    if (size <= last || size > batch.size) refuse(step, "preferred sizes ascend, from 1 to max_size");
+    last = size;
+  }
+  if (batch.size == 1) return;
+  if (step.timeout > Duration::zero())
+    refuse(step, "a step with .batch() cannot have a .timeout(): callers have deadlines of their own");
+  if (step.by_key) refuse(step, "a step with .batch() cannot keep keys in order");
+  if (step.capacity < batch.size)
+    refuse(step, "capacity " + std::to_string(step.capacity) + " is smaller than max_size " +
+                     std::to_string(batch.size) + ", so no batch could fill");
+}
+
 void check_step(const StepSpec& step, std::size_t count) {
   if (step.step == nullptr) refuse(step, "has nothing to run");
   if (step.concurrency < 1) refuse(step, "concurrency must be at least 1");
   if (step.attempts < 1) refuse(step, "attempts must be at least 1");
-  if (step.batch_size < 1) refuse(step, "max_size must be at least 1");
-  if (step.batch_delay < Duration::zero()) refuse(step, "max_delay must not be negative");
   if (step.timeout < Duration::zero()) refuse(step, "the timeout must not be negative");
-  if (step.batch_size > 1 && step.timeout > Duration::zero())
-    refuse(step, "a step with .batch() cannot have a .timeout(): callers have deadlines of their own");
-  if (step.batch_size > 1 && step.by_key) refuse(step, "a step with .batch() cannot keep keys in order");
-  if (step.capacity < step.batch_size)
-    refuse(step, "capacity " + std::to_string(step.capacity) + " is smaller than max_size " +
-                     std::to_string(step.batch_size) + ", so no batch could fill");
+  check_batch(step);
   if (std::set(step.outlets.begin(), step.outlets.end()).size() != step.outlets.size())
     refuse(step, "leads to the same step twice");
   for (const StepId outlet : step.outlets)
@@ -61,26 +75,10 @@ void Plan::link(const std::vector<StepSpec>& specs) {
   std::vector<std::vector<StepId>> inlets(specs.size());
   for (StepId id = 0; id < specs.size(); ++id) {
     const StepSpec& spec = specs[id];
-    auto* transform = spec.batch_size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
-    steps_.push_back(Entry{spec.name,
-                           spec.label.empty() ? spec.name : spec.label,
-                           spec.concurrency,
-                           spec.capacity,
-                           spec.batch_size,
-                           spec.batch_delay,
-                           spec.timeout,
-                           spec.attempts,
-                           spec.backoff,
-                           spec.by_key,
-                           spec.responder,
-                           spec.copy,
-                           false,
-                           false,
-                           false,
-                           spec.error_handler,
-                           spec.gather,
-                           kNoStep,
-                           spec.step.get(),
+    auto* transform = spec.batch.size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
+    steps_.push_back(Entry{spec.name, spec.label.empty() ? spec.name : spec.label, spec.concurrency, spec.capacity,
+                           spec.batch, spec.timeout, spec.attempts, spec.backoff, spec.by_key, spec.responder,
+                           spec.copy, false, false, false, spec.error_handler, spec.gather, kNoStep, spec.step.get(),
                            transform});
     first_outlet_.push_back(outlets_.size());
     outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());

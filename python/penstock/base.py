@@ -205,10 +205,71 @@ class BaseStep:
                 step.cycle_from.append(self.name)
         return self
 
-    def batch(self: Self, max_size: int = 32, max_delay: float = 0.0) -> Self:
-        """Handle up to `max_size` events in one call, waiting at most `max_delay` seconds for them."""
-        self.options.max_batch_size = whole(self.name, "max_size", max_size)
-        self.options.max_delay = seconds(self.name, "max_delay", max_delay, above_zero=False)
+    def batch(
+        self: Self,
+        max_size: int = 32,
+        max_delay: float = 0.0,
+        *,
+        preferred: Sequence[int] = (),
+        pad: Any = None,
+        adaptive: bool = False,
+        target_latency: float | None = None,
+        isolate: bool | None = None,
+    ) -> Self:
+        """Handle several events in one call; return this step.
+
+        Parameters
+        ----------
+        max_size : int
+            The most events of a batch; for a model, rows. A single request may have more: it goes alone.
+        max_delay : float
+            Seconds that the first of a batch waits for others; 0 takes what is waiting. With `adaptive`, the most.
+        preferred : list of int
+            Sizes that go at once, and that batches are cut to if more waits.
+        pad : bool or number, optional
+            Join rows of different lengths, filled up with 0 (True) or with this value; a model's rows only.
+        adaptive : bool
+            Learn what a call and a row cost, and wait for callers that are about to come back if that is
+            worth it.
+        target_latency : float, optional
+            With `adaptive`: seconds from an event's arrival at the step to its result. Batches stay small
+            enough for it, and who would miss it is turned away (503, Retry-After).
+        isolate : bool, optional
+            When a call for several has failed, call once more for each alone. Default: for models.
+
+        Raises
+        ------
+        GraphError
+            A value is none that makes sense, or does not go with another.
+
+        Examples
+        --------
+        >>> from penstock.graph import RootFlowStep
+        >>> step = RootFlowStep().to("(event)", name="s").batch(max_size=8, preferred=[4, 8], max_delay=0.01)
+        >>> step.options.preferred
+        (4, 8)
+        """
+        options, name = self.options, self.name
+        options.max_batch_size = whole(name, "max_size", max_size)
+        options.max_delay = seconds(name, "max_delay", max_delay, above_zero=False)
+        if isinstance(preferred, (str, bytes, int)):
+            raise GraphError(f"step '{name}': preferred is a list of sizes, not {preferred!r}")
+        options.preferred = tuple(sorted({whole(name, "a preferred size", size) for size in preferred}))
+        if options.preferred and options.preferred[-1] > max_size:
+            largest = options.preferred[-1]
+            raise GraphError(f"step '{name}': the preferred size {largest} is larger than max_size={max_size}")
+        if pad is not None and not isinstance(pad, (bool, int, float, str)):
+            raise GraphError(f"step '{name}': pad is True or what to fill up with, not {pad!r}")
+        options.pad = None if pad is False else pad
+        options.adaptive = bool(adaptive)
+        if adaptive and preferred:
+            raise GraphError(f"step '{name}': adaptive=True chooses the sizes itself, so leave out preferred")
+        if target_latency is not None and not adaptive:
+            raise GraphError(f"step '{name}': target_latency needs adaptive=True")
+        options.target_latency = (
+            None if target_latency is None else seconds(name, "target_latency", target_latency, above_zero=True)
+        )
+        options.isolate = isolate
         return self
 
     def concurrency(self: Self, calls: int, *, order: str | None = None) -> Self:

@@ -4,15 +4,146 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import PenstockError
+from penstock.batch_rows import form_of, join, rows_of, split
+from penstock.errors import GraphError
 from penstock.operations import PREDICT, operation_of, request_of
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
+    from penstock.spec import Options
+
+# What a request says to the server, not to the model: callers may differ in it and share a batch.
+_TO_THE_SERVER = ("timeout", "priority", "binary_data_output")
+_MOST = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How requests are put together."""
+
+    max_rows: int = _MOST
+    pad: Any = None  # what rows of different lengths are filled up with; None if they are not joined
+    isolate: bool = True  # each is tried alone when all together have failed
+
+
+_DEFAULT = Rules()
+
+
+def in_batches(name: str, kind: str, target: Any, options: Options) -> Any:
+    """Make of a step's target one for batches.
+
+    Raises
+    ------
+    GraphError
+        A plain handler is told to pad: it gets a list of bodies, and nothing is joined.
+    """
+    if kind == "model":
+        isolate = options.isolate is not False
+        return BatchedModel(target, Rules(options.max_batch_size, options.pad, isolate))
+    if options.pad is not None:
+        raise GraphError(f"step '{name}': pad= is for models, whose rows are joined; a handler gets a list of bodies")
+    return alone_after_failure(target) if options.isolate else target
+
+
+def batch_options(options: Options) -> dict[str, Any]:
+    """Return what the core is told about a step's batches, if it has them."""
+    if options.max_batch_size == 1:
+        return {}
+    return {
+        "batch_delay": options.max_delay,
+        "preferred": options.preferred,
+        "adaptive": options.adaptive,
+        "target_latency": options.target_latency or 0.0,
+        "ragged": options.pad is not None,
+    }
+
+
+class BatchedModel:
+    """A model as the engine calls it with a batch.
+
+    Examples
+    --------
+    >>> from penstock.serving import V2ModelServer
+    >>> model = BatchedModel(V2ModelServer(name="m"), Rules())
+    >>> model.measure({"inputs": [[1, 2], [3, 4]], "parameters": {"priority": 3}})[1:]
+    (2, 3)
+    """
+
+    def __init__(self, model: V2ModelServer, rules: Rules) -> None:
+        self._model = model
+        self._rules = rules
+        from penstock.models import V2ModelServer as Base
+
+        self._own = type(model).do_events is not Base.do_events
+
+    def do_events(self, events: list[Any]) -> Any:
+        """Answer each event; a coroutine of that if need be."""
+        return self._model.do_events(events) if self._own else infer_batch(self._model, events, self._rules)
+
+    def measure(self, body: Any) -> tuple[int, int, int]:
+        """Return a number that tells whose rows may be joined, how many rows there are, and the priority."""
+        for key in self._model._input_path:
+            body = body.get(key) if isinstance(body, Mapping) else None
+        if not isinstance(body, Mapping):
+            return 0, 1, 0
+        parameters = body.get("parameters")
+        priority = parameters.get("priority") if isinstance(parameters, Mapping) else 0
+        if type(priority) is not int or not 0 <= priority <= _MOST:
+            priority = 0
+        inputs = body.get("inputs")
+        try:
+            form = form_of(inputs, padded=self._rules.pad is not None)
+            return hash(form) & (2**64 - 1), min(max(rows_of(inputs), 1), _MOST), priority
+        except Exception:  # what is wrong with the inputs is said when they are validated
+            return 0, 1, priority
+
+
+def alone_after_failure(handler: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """Have a handler of batches called for each body alone when it has failed for all together.
+
+    Examples
+    --------
+    >>> handler = alone_after_failure(lambda bodies: [10 // body for body in bodies])
+    >>> handler([5, 2]), handler([5, 0])
+    ([2, 5], [2, ZeroDivisionError('integer division or modulo by zero')])
+    """
+
+    def call(bodies: list[Any]) -> Any:
+        try:
+            result = handler(bodies)
+        except Exception:
+            if len(bodies) == 1:
+                raise
+            return [_alone(handler, body) for body in bodies]
+        return _alone_later(handler, result, bodies) if type(result) is CoroutineType else result
+
+    return call
+
+
+def _alone(handler: Callable[[list[Any]], Any], body: Any) -> Any:
+    try:
+        return handler([body])[0]
+    except Exception as error:
+        return error
+
+
+async def _alone_later(handler: Callable[[list[Any]], Any], coroutine: Any, bodies: list[Any]) -> Any:
+    async def alone(body: Any) -> Any:
+        try:
+            return (await handler([body]))[0]
+        except Exception as error:
+            return error
+
+    try:
+        return await coroutine
+    except Exception:
+        if len(bodies) == 1:
+            raise
+        return await asyncio.gather(*(alone(body) for body in bodies))
 
 
 @dataclasses.dataclass
@@ -28,78 +159,139 @@ class _Call:
 
     @property
     def rows(self) -> int:
-        inputs = self.request["inputs"]
-        return len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
+        return rows_of(self.request["inputs"])
 
     def rest(self) -> dict[str, Any]:
-        return {key: value for key, value in self.request.items() if key not in ("id", "inputs")}
+        own = ("id", "inputs") if self.names is None else ("id", "inputs", "outputs")
+        rest = {key: value for key, value in self.request.items() if key not in own}
+        return rest | {"parameters": _to_the_model(self.request)}
 
-    def fits(self, other: _Call) -> bool:
+    def fits(self, other: _Call, *, padded: bool) -> bool:
         """Tell whether both may be rows of one request: same inputs, nothing else different."""
+        mine, others = self.request["inputs"], other.request["inputs"]
         return (
             self.names == other.names
-            and _form(self.request["inputs"]) == _form(other.request["inputs"])
-            and (self.rest() == other.rest())
+            and form_of(mine, padded=padded) == form_of(others, padded=padded)
+            and self.rest() == other.rest()
         )
 
 
-def infer_batch(model: V2ModelServer, events: list[Any]) -> Any:
+class _Group:
+    """Calls for one `predict`."""
+
+    def __init__(self, call: _Call) -> None:
+        self.calls = [call]
+        self.rows = call.rows
+
+    def takes(self, call: _Call, rules: Rules) -> bool:
+        return self.rows + call.rows <= rules.max_rows and self.calls[0].fits(call, padded=rules.pad is not None)
+
+    def add(self, call: _Call) -> None:
+        self.calls.append(call)
+        self.rows += call.rows
+
+    def request(self, rules: Rules) -> dict[str, Any]:
+        """Return the one request of all."""
+        first = self.calls[0].request
+        if len(self.calls) == 1:
+            return first
+        joined = first | {"inputs": join([call.request["inputs"] for call in self.calls], rules.pad)}
+        joined.pop("id", None)
+        if "parameters" in first:
+            joined["parameters"] = _to_the_model(first)
+        if any(call.request.get("outputs") != first.get("outputs") for call in self.calls):
+            joined.pop("outputs", None)  # then all are needed, and each caller gets those that he asked for
+        return joined
+
+
+def _to_the_model(request: Mapping[str, Any]) -> Any:
+    parameters = request.get("parameters")
+    if not isinstance(parameters, Mapping):
+        return parameters or {}
+    return {key: value for key, value in parameters.items() if key not in _TO_THE_SERVER}
+
+
+@dataclasses.dataclass
+class _Batch:
+    """The events of one call of the step, and what becomes of them."""
+
+    model: V2ModelServer
+    events: list[Any]
+    rules: Rules
+    answers: list[Any]
+    groups: list[_Group]
+
+    def start(self) -> Any:
+        return self.model._tracker.start() if self.model._tracker is not None else None
+
+
+def infer_batch(model: V2ModelServer, events: list[Any], rules: Rules = _DEFAULT) -> Any:
     """Answer each event, with the event or with the exception that it alone gets; a coroutine of that if need be."""
-    answers, groups = _sort(model, events)
+    batch = _Batch(model, events, rules, [None] * len(events), [])
+    _sort(batch)
     if model.is_async:
-        return _infer_later(model, events, answers, groups)
-    for group in groups:
-        start = _start(model)
-        try:
-            result: Any = model.predict(_joined(group))
-        except Exception as error:
-            result = error
-        _share_out(model, group, events, answers, result, start)
-    return answers
+        return _infer_later(batch)
+    for group in batch.groups:
+        start = batch.start()
+        result = _predict(batch, group)
+        if isinstance(result, Exception) and len(group.calls) > 1 and rules.isolate:
+            for call in group.calls:
+                alone = _Group(call)
+                _share_out(batch, alone, _predict(batch, alone), start)
+        else:
+            _share_out(batch, group, result, start)
+    return batch.answers
 
 
-async def _infer_later(
-    model: V2ModelServer, events: list[Any], answers: list[Any], groups: list[list[_Call]]
-) -> list[Any]:
+def _predict(batch: _Batch, group: _Group) -> Any:
+    """Return the result, or the exception."""
+    try:
+        return batch.model.predict(group.request(batch.rules))
+    except Exception as error:
+        return error
+
+
+async def _infer_later(batch: _Batch) -> list[Any]:
+    answers = batch.answers
+
     async def answer(place: int) -> None:
         try:
             answers[place] = await answers[place]
         except Exception as error:
             answers[place] = error
 
-    async def predict(group: list[_Call]) -> None:
-        start = _start(model)
+    async def predict(group: _Group) -> None:
+        start = batch.start()
+        result = _predict(batch, group)
         try:
-            result: Any = model.predict(_joined(group))
             result = await result if isinstance(result, CoroutineType) else result
         except Exception as error:
             result = error
-        _share_out(model, group, events, answers, result, start)
+        if isinstance(result, Exception) and len(group.calls) > 1 and batch.rules.isolate:
+            await asyncio.gather(*(predict(_Group(call)) for call in group.calls))
+        else:
+            _share_out(batch, group, result, start)
 
     waiting = [answer(place) for place, given in enumerate(answers) if isinstance(given, CoroutineType)]
-    await asyncio.gather(*waiting, *(predict(group) for group in groups))
+    await asyncio.gather(*waiting, *(predict(group) for group in batch.groups))
     return answers
 
 
-def _sort(model: V2ModelServer, events: list[Any]) -> tuple[list[Any], list[list[_Call]]]:
+def _sort(batch: _Batch) -> None:
     """Prepare the requests, and put together those that fit; what is no prediction is answered."""
-    answers: list[Any] = [None] * len(events)
-    groups: list[list[_Call]] = []
-    for place, event in enumerate(events):
+    for place, event in enumerate(batch.events):
         try:
-            call = _prepare(model, place, event)
+            call = _prepare(batch.model, place, event)
             if call is None:
-                answers[place] = model.do_event(event)
+                batch.answers[place] = batch.model.do_event(event)
                 continue
-            group = next((group for group in groups if group[0].fits(call)), None)
+            group = next((group for group in batch.groups if group.takes(call, batch.rules)), None)
+            if group is None:
+                batch.groups.append(_Group(call))
+            else:
+                group.add(call)
         except Exception as error:
-            answers[place] = error
-            continue
-        if group is None:
-            groups.append([call])
-        else:
-            group.append(call)
-    return answers, groups
+            batch.answers[place] = error
 
 
 def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
@@ -121,73 +313,27 @@ def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
     return _Call(place, body, request, request_id, names, operation)
 
 
-def _start(model: V2ModelServer) -> Any:
-    return model._tracker.start() if model._tracker is not None else None
-
-
-def _joined(group: list[_Call]) -> dict[str, Any]:
-    return group[0].request | {"inputs": _join([call.request["inputs"] for call in group])}
-
-
-def _share_out(  # noqa: PLR0917  # the rest of `infer_batch`
-    model: V2ModelServer, group: list[_Call], events: list[Any], answers: list[Any], result: Any, start: Any
-) -> None:
+def _share_out(batch: _Batch, group: _Group, result: Any, start: Any) -> None:
     """Give each caller of a group its rows of the result, or the exception that the result is."""
-    parts: list[Any] = [result] * len(group)
-    if len(group) > 1 and not isinstance(result, Exception):
+    model = batch.model
+    parts: list[Any] = [result] * len(group.calls)
+    if len(group.calls) > 1 and not isinstance(result, Exception):
         try:
-            parts = _split(result, [call.rows for call in group])
+            parts = split(result, [call.rows for call in group.calls])
         except Exception as error:
-            parts = [error] * len(group)
-    for call, part in zip(group, parts, strict=True):
-        event = events[call.place]
+            parts = [error] * len(group.calls)
+    for call, part in zip(group.calls, parts, strict=True):
+        event = batch.events[call.place]
         try:
             if isinstance(part, Exception):
                 raise part
             reply = model._reply(call.request, call.request_id, part, call.names, call.operation)
             event.body = model._answer(call.body, reply)
-            answers[call.place] = event
+            batch.answers[call.place] = event
         except Exception as error:
-            answers[call.place] = error
+            batch.answers[call.place] = error
             if model._tracker is not None:
                 model._tracker.failed(start, call.request, error, call.operation)
             continue
         if model._tracker is not None:
             model._tracker.answered(start, call.request, reply, call.operation)
-
-
-def _form(inputs: Any) -> Any:
-    """Say what rows must have in common to be joined."""
-    if isinstance(inputs, Mapping):
-        return {name: _form(array) for name, array in inputs.items()}
-    if hasattr(inputs, "shape"):
-        # an array without rows stays alone
-        return (str(inputs.dtype), inputs.shape[1:]) if inputs.ndim else object()
-    first = inputs[0] if inputs else None
-    return len(first) if isinstance(first, list) else None
-
-
-def _join(parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    if isinstance(first, Mapping):
-        return {name: _join([part[name] for part in parts]) for name in first}
-    if hasattr(first, "shape"):
-        import numpy as np
-
-        return np.concatenate(parts)
-    return [row for part in parts for row in part]
-
-
-def _split(result: Any, counts: list[int]) -> list[Any]:
-    if isinstance(result, Mapping):
-        by_name = {name: _split(rows, counts) for name, rows in result.items()}
-        return [{name: parts[place] for name, parts in by_name.items()} for place in range(len(counts))]
-    if len(result) != sum(counts):
-        raise PenstockError(f"predict returned {len(result)} results for {sum(counts)} rows")
-    parts, start = [], 0
-    for count in counts:
-        parts.append(result[start : start + count])
-        start += count
-    return parts

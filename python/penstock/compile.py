@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.adapters import StageCalls, Visits, chooser, unwrapped
+from penstock.batches import batch_options, in_batches
 from penstock.checks import EMPTY, Shape, check_routes
 from penstock.compiled import Compiled
 from penstock.errors import GraphError
@@ -253,6 +254,9 @@ class _Builder:
         capacity = max(options.capacity or max(_CAPACITY, size), min(2, batch_size))
         if capacity < options.max_batch_size:
             raise GraphError(f"step '{name}': its queue holds {capacity} events, so a batch of {size} could never fill")
+        if options.max_batch_size > 1:
+            target = in_batches(name, kind, target, options)
+            concurrency = 1  # while one batch is handled, the next one forms
         try:
             index: int = self._core.add_step(
                 name,
@@ -262,7 +266,7 @@ class _Builder:
                 by_key=options.by_key,
                 capacity=capacity,
                 batch_size=min(size, capacity),
-                batch_delay=options.max_delay,
+                **batch_options(options),
                 timeout=options.timeout or 0.0,
                 attempts=options.retry_attempts,
                 backoff=options.retry_backoff,

@@ -21,6 +21,11 @@ class Options:
 
     max_batch_size: int = 1
     max_delay: float = 0.0
+    preferred: tuple[int, ...] = ()  # sizes of batches, ascending
+    pad: Any = None  # what rows of different lengths are filled up with; None if they are not joined
+    adaptive: bool = False
+    target_latency: float | None = None
+    isolate: bool | None = None  # each alone after all have failed; None: models only
     concurrency: int | None = None
     by_key: bool = False
     capacity: int | None = None
@@ -33,15 +38,20 @@ class Options:
     def from_dict(cls, fields: Mapping[str, Any]) -> Options:
         """Read what `to_dict` wrote; what is not known here is left out."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in fields.items() if key in known})
+        options = cls(**{key: value for key, value in fields.items() if key in known})
+        options.preferred = tuple(options.preferred)
+        return options
 
     def to_dict(self) -> dict[str, Any]:
         """Return what differs from the defaults."""
-        return {
+        differing = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         }
+        if self.preferred:
+            differing["preferred"] = list(self.preferred)
+        return differing
 
 
 def whole(step: str, option: str, value: Any, least: int = 1) -> int:

@@ -8,11 +8,12 @@ namespace {
 class ChannelTest : public CoreTest {
  protected:
   void push(Channel& channel, int value, TimePoint at = {}) {
-    EXPECT_TRUE(channel.push(Event(number(value), {}, told, true), at));
+    EXPECT_EQ(channel.push(Event(number(value), {}, told, true), at).what, Channel::Pushed::kTaken);
   }
   std::vector<int> take(Channel& channel, std::size_t burst = 1) {
     Batch batch;
-    channel.take(batch, burst);
+    Batch late;
+    channel.take(batch, late, burst, start);
     std::vector<int> values;
     for (const Event& event : batch) values.push_back(thing(event).value);
     return values;
@@ -72,38 +73,38 @@ TEST_F(ChannelTest, CapacityIsAHighWaterMark) {
 }
 
 TEST_F(ChannelTest, ABatchIsReadyWhenItIsFull) {
-  Channel channel({.concurrency = 1, .capacity = 8, .batch_size = 3, .delay = 1h});
+  Channel channel({.concurrency = 1, .capacity = 8, .batch = {.size = 3, .delay = 1h}});
   push(channel, 1, start);
   push(channel, 2, start + 1s);
   EXPECT_FALSE(channel.claim(start + 2s));
-  EXPECT_EQ(channel.due(), start + 1h);
+  EXPECT_EQ(channel.due(start), start + 1h);
   push(channel, 3, start + 2s);
   push(channel, 4, start + 2s);
   ASSERT_TRUE(channel.claim(start + 2s));
   EXPECT_EQ(take(channel), (std::vector{1, 2, 3}));
-  EXPECT_EQ(channel.due(), start + 2s + 1h);
+  EXPECT_EQ(channel.due(start), start + 2s + 1h);
 }
 
 TEST_F(ChannelTest, ABatchIsReadyWhenItsFirstEventHasWaited) {
-  Channel channel({.concurrency = 1, .capacity = 8, .batch_size = 3, .delay = 10ms});
+  Channel channel({.concurrency = 1, .capacity = 8, .batch = {.size = 3, .delay = 10ms}});
   push(channel, 1, start);
   EXPECT_FALSE(channel.claim(start + 9ms));
   ASSERT_TRUE(channel.claim(start + 10ms));
   EXPECT_EQ(take(channel), (std::vector{1}));
-  EXPECT_FALSE(channel.due());
+  EXPECT_FALSE(channel.due(start));
 }
 
 TEST_F(ChannelTest, WithoutDelayABatchTakesWhatWaits) {
-  Channel channel({.concurrency = 1, .capacity = 8, .batch_size = 3});
+  Channel channel({.concurrency = 1, .capacity = 8, .batch = {.size = 3}});
   push(channel, 1);
   push(channel, 2);
-  EXPECT_FALSE(channel.due());
+  EXPECT_FALSE(channel.due(start));
   ASSERT_TRUE(channel.claim({}));
   EXPECT_EQ(take(channel), (std::vector{1, 2}));
 }
 
 TEST_F(ChannelTest, InAHurryNoBatchWaits) {
-  Channel channel({.concurrency = 1, .capacity = 8, .batch_size = 3, .delay = 1h});
+  Channel channel({.concurrency = 1, .capacity = 8, .batch = {.size = 3, .delay = 1h}});
   push(channel, 1, start);
   EXPECT_FALSE(channel.claim(start));
   channel.hurry();
@@ -130,7 +131,7 @@ TEST_F(ChannelTest, ClosedItGivesBackWhatWaitsAndTakesNoMore) {
   EXPECT_EQ(channel.pending(), 1u);
   EXPECT_TRUE(take(channel).empty()) << "claimed before, but nothing is left";
   Event late(number(9), {}, told, false);
-  EXPECT_FALSE(channel.push(std::move(late), {}));
+  EXPECT_EQ(channel.push(std::move(late), {}).what, Channel::Pushed::kClosed);
   EXPECT_EQ(late.completion(), told.get()) << "a refused event is not taken";  // NOLINT(bugprone-use-after-move)
 }
 

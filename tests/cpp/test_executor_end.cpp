@@ -220,9 +220,9 @@ TEST_P(BusyEndTest, ClosingFailsWhatIsQueuedAndLetsWhatRunsEnd) {
 
 TEST_P(EndTest, ClosingNotesTheSideBranchesThatWereQueued) {
   Graph graph;
-  graph.add("a", pass_on).batch_size = 8;
+  graph.add("a", pass_on).batch.size = 8;
   graph.steps[0].step = std::make_unique<BatchStep>([](Batch&, Emitter&) {});
-  graph.steps[0].batch_delay = 1h;
+  graph.steps[0].batch.delay = 1h;
   Running run(std::move(graph), GetParam());
   for (int i = 0; i < 3; ++i) run.admit(i);
   run.close();
@@ -233,8 +233,8 @@ TEST_P(EndTest, ClosingNotesTheSideBranchesThatWereQueued) {
 TEST_P(EndTest, CallersWhoseEventsAreQueuedAreToldOfTheClose) {
   Graph graph;
   StepSpec& spec = graph.add_batch("a", [](Batch&, Emitter&) {});
-  spec.batch_size = 8;
-  spec.batch_delay = 1h;
+  spec.batch.size = 8;
+  spec.batch.delay = 1h;
   spec.responder = true;
   Running run(std::move(graph), GetParam());
   std::vector<std::thread> callers;

@@ -32,8 +32,8 @@ struct Sizes {
 Graph batching(Sizes& sizes, std::size_t size, Duration delay) {
   Graph graph;
   StepSpec& spec = graph.add_batch("a", sizes.run());
-  spec.batch_size = size;
-  spec.batch_delay = delay;
+  spec.batch.size = size;
+  spec.batch.delay = delay;
   spec.responder = true;
   return graph;
 }
@@ -86,8 +86,8 @@ TEST_P(TimeTest, AFailingBatchFailsWhatIsLeftInIt) {
     out.emit(std::move(batch[0]));
     throw Failure{"", 500, "ValueError", "bad", {}};
   });
-  spec.batch_size = 3;
-  spec.batch_delay = 1h;
+  spec.batch.size = 3;
+  spec.batch.delay = 1h;
   spec.responder = true;
   Running run(std::move(graph), GetParam());
   std::vector<Ref<Kept>> roots;

@@ -42,12 +42,18 @@ TEST(PlanTest, RefusesWhatCannotRunAndNamesTheStep) {
   EXPECT_EQ(mistake_of([](Graph& g) { g.steps[0].error_handler = 7; }), "step 's0': its error handler does not exist");
   EXPECT_EQ(mistake_of([](Graph& g) { g.steps[0].gather = 7; }), "step 's0': its merging step does not exist");
   EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].concurrency = 0; }), "step 's1': concurrency must be at least 1");
-  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch_size = 0; }), "step 's1': max_size must be at least 1");
-  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch_delay = -1s; }), "step 's1': max_delay must not be negative");
+  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch.size = 0; }), "step 's1': max_size must be at least 1");
+  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch.delay = -1s; }), "step 's1': max_delay must not be negative");
+  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch.goal = 1s; }),
+            "step 's1': a target_latency needs adaptive batches");
+  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch = {.size = 8, .preferred = {4, 9}}; }),
+            "step 's1': preferred sizes ascend, from 1 to max_size");
+  EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].batch = {.size = 8, .preferred = {4}, .adaptive = true}; }),
+            "step 's1': adaptive batches have no preferred sizes");
   EXPECT_EQ(mistake_of([](Graph& g) { g.steps[1].timeout = -1s; }), "step 's1': the timeout must not be negative");
   EXPECT_EQ(mistake_of([](Graph& g) {
               g.steps[1].capacity = 4;
-              g.steps[1].batch_size = 8;
+              g.steps[1].batch.size = 8;
             }),
             "step 's1': capacity 4 is smaller than max_size 8, so no batch could fill");
 }
@@ -110,7 +116,7 @@ TEST(PlanTest, FusesNoStepThatIsNotPlain) {
     return (*plan)[0].fused_next != kNoStep || (*plan)[1].fused_next != kNoStep;
   };
   EXPECT_FALSE(fused([](StepSpec& step) { step.concurrency = 2; }));
-  EXPECT_FALSE(fused([](StepSpec& step) { step.batch_size = 2; }));
+  EXPECT_FALSE(fused([](StepSpec& step) { step.batch.size = 2; }));
   EXPECT_FALSE(fused([](StepSpec& step) { step.timeout = 1s; }));
   EXPECT_FALSE(fused([](StepSpec& step) { step.step = std::make_unique<BatchStep>([](Batch&, Emitter&) {}); }));
   EXPECT_FALSE(fused([](StepSpec& step) { step.fuse = false; }));

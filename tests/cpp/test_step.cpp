@@ -275,8 +275,8 @@ TEST_P(StepTest, SlowRoutesRunSideBySide) {
 TEST_P(StepTest, AClosedGraphEndsWhatWaitsForItsParts) {
   Graph graph = ensemble({adds(1), adds(2)}, add_up);
   graph.steps[2].step = std::make_unique<BatchStep>([](Batch&, Emitter&) {});
-  graph.steps[2].batch_size = 8;
-  graph.steps[2].batch_delay = 1h;
+  graph.steps[2].batch.size = 8;
+  graph.steps[2].batch.delay = 1h;
   Running run(std::move(graph), GetParam());
   std::thread caller([&] {
     const Answer answer = run.call(1);

@@ -139,12 +139,12 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
     explicit Slot(const Plan::Entry& step);
     Channel channel;
     StepStats stats;
-    std::atomic<bool> slow{false};      ///< runs on workers
-    std::atomic<bool> computes{false};  ///< slow because it computes, not because it waits
-    std::atomic<int> score{0};          ///< up by 16 when a call is slow, down by 1 when not
-    std::atomic<int> diagnose{0};       ///< calls still to be measured one by one
-    std::atomic<bool> wanted{false};    ///< an inlet waits until this is below its mark
-    std::atomic<bool> due_armed{false};
+    std::atomic<bool> slow{false};                       ///< runs on workers
+    std::atomic<bool> computes{false};                   ///< slow because it computes, not because it waits
+    std::atomic<int> score{0};                           ///< up by 16 when a call is slow, down by 1 when not
+    std::atomic<int> diagnose{0};                        ///< calls still to be measured one by one
+    std::atomic<bool> wanted{false};                     ///< an inlet waits until this is below its mark
+    std::atomic<TimePoint> due_armed{TimePoint::max()};  ///< when a timer will look at the batch; there may be more
   };
 
   Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options);
@@ -160,7 +160,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void gathered(std::uint32_t step, Event&& event) override;
 
   void run_step(StepId id);
-  void run_batch(StepId id, Batch& batch);
+  void run_batch(StepId id, Batch& batch, std::size_t taken, const BatchQueue::Taken& found);
   void call_batch(StepId id, Batch& batch, Emitter& out);
   void run_line(StepId head, Event&& event);
   void run_timed(StepId id, Event&& event);
@@ -178,6 +178,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void refuse(StepId at, Event&& event);
   bool try_again(StepId at, Event& event, const Failure& failure);
   void call_again(std::uint64_t ticket, StepId at);
+  static Failure overloaded(Duration until);
+  void turn_away(StepId at, Event&& event, Duration until);
   void drop(StepId at, Event&& event);
   void count(Counter& counter, StepId id);
   void schedule(StepId id);
@@ -291,6 +293,7 @@ struct Activation {
   StepId id;
   std::size_t events;
   std::uint64_t key;  ///< of the first event
+  BatchQueue::Taken batch{};
   bool timed = false;
   bool claimed = false;  ///< set by whoever set `over` in `claim`
   Event held;            ///< if timed: the event itself, while the call has a copy

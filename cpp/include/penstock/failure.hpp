@@ -12,7 +12,8 @@ struct Failure {
   int status = 500;
   std::string kind;  ///< such as "KeyError"
   std::string message;
-  Object cause;  ///< the host's exception, if it was one
+  Object cause;         ///< the host's exception, if it was one
+  int retry_after = 1;  ///< seconds, for a caller that is told to come again (429, 503)
 
   /// "KeyError: 'x'": what `event.error` holds.
   [[nodiscard]] std::string text() const { return kind.empty() ? message : kind + ": " + message; }

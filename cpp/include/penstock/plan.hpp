@@ -24,8 +24,7 @@ struct StepSpec {
   std::string label{};          ///< what failures call it, as several may be one to the user; default: `name`
   std::size_t concurrency = 1;  ///< calls at once; 1 keeps the order
   std::size_t capacity = 1024;  ///< events waiting: a high-water mark, see channel.hpp
-  std::size_t batch_size = 1;   ///< > 1: `run` gets batches
-  Duration batch_delay{};       ///< how long the first of a batch may wait; 0 takes what is there
+  BatchPolicy batch{};          ///< size > 1: `run` gets batches
   Duration timeout{};           ///< for one call; 0 is none
   std::size_t attempts = 1;     ///< calls in all, if they fail: 1 is no retry
   Duration backoff{};           ///< before the second call; doubled before each further one
@@ -44,8 +43,9 @@ class Plan {
  public:
   struct Entry {
     std::string name, label;
-    std::size_t concurrency, capacity, batch_size;
-    Duration batch_delay, timeout;
+    std::size_t concurrency, capacity;
+    BatchPolicy batch;
+    Duration timeout;
     std::size_t attempts;
     Duration backoff;
     bool by_key, responder, copy;

@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include <penstock/event.hpp>
+#include <penstock/batch_queue.hpp>
 
 namespace penstock {
 
@@ -100,6 +100,10 @@ class Step {
   /// Move an event out to keep or emit it; one left behind is dropped.
   /// If this throws `Failure`, every event left in `batch` fails with it.
   virtual void run(Batch& batch, Emitter& out) = 0;
+
+  /// What an event that was sent here is to a batch, if the step takes them. In or out of the gate; an
+  /// object of the host is only there inside.
+  [[nodiscard]] virtual Fit fit(Event& event) const { return Fit{0, 1, event.envelope ? event.envelope->priority : 0}; }
 
   /// It wants to see the event that says that no further chunk comes; others are passed by.
   [[nodiscard]] virtual bool takes_last_chunks() const { return false; }
