@@ -109,27 +109,28 @@ def _rows(address: str):
     watch = confluent_kafka.Consumer({"bootstrap.servers": address, "group.id": "watch"})
     place = confluent_kafka.TopicPartition(topics.name("out"), 0)
 
+    def when(offset: int) -> float:
+        """Return when a record of the output was made."""
+        watch.assign([confluent_kafka.TopicPartition(topics.name("out"), 0, offset)])
+        while (message := watch.poll(1.0)) is None:
+            pass
+        return message.timestamp()[1] / 1000
+
     def rate(run: Callable[..., None]) -> Callable[[], float]:
         def measured() -> float:
             start = watch.get_watermark_offsets(place)[1]
-            done, rates = threading.Event(), []
+            done = threading.Event()
 
             def look() -> None:
-                first = None
-                while not done.is_set():
-                    end, now = watch.get_watermark_offsets(place)[1], time.perf_counter()
-                    if end > start and first is None:
-                        first = now, end
-                    if end >= start + RECORDS:
-                        rates.append((end - first[1]) / (now - first[0]))
-                        done.set()
+                while watch.get_watermark_offsets(place)[1] < start + RECORDS:
                     time.sleep(0.02)
+                done.set()
 
             looking = threading.Thread(target=look)
             looking.start()
             run(address, topics.name("in"), topics.name("out"), done)
             looking.join()
-            return rates[0]
+            return RECORDS / (when(start + RECORDS - 1) - when(start))
 
         return measured
 

@@ -43,7 +43,8 @@ Ref<Envelope> envelope_of(const Item& item) {
 /// Where the records of a stream enter a running graph.
 class Source {
  public:
-  Source(const Core& core, const std::optional<std::string>& entry) : executor_(core.executor()) {
+  Source(const Core& core, const std::optional<std::string>& entry, std::size_t max_bytes)
+      : executor_(core.executor()), place_(executor_, 0), max_bytes_(max_bytes) {
     if (!entry) return;
     const Plan& plan = executor_->plan();
     for (StepId id = 0; id < plan.size(); ++id)
@@ -53,12 +54,13 @@ class Source {
 
   std::size_t admit(const py::list& records, std::size_t start) {
     for (std::size_t i = start; i < records.size(); ++i) {
+      if (deliveries_->bytes() > max_bytes_) return i;
       const Item item(records[i]);
       Ref<Envelope> envelope = envelope_of(item);
       const Ref<Offsets> offsets = item.as<PyOffsets&>(0).held;
       const std::uint64_t number = offsets->deliver(item.as<std::int64_t>(1));
-      auto delivery = make_ref<Delivery>(deliveries_, offsets, number, share(item.at(5)));
-      delivery->bytes = item.as<std::size_t>(6);
+      auto delivery =
+          make_ref<Delivery>(deliveries_, offsets, number, share(item.at(5)), place_, item.as<std::size_t>(6));
       Payload body = item.at(2) == Py_None ? Payload() : Payload(share(item.at(2)));
       const Admission admission = executor_->admit(delivery, std::move(body), std::move(envelope), entry_);
       if (admission == Admission::kAccepted) continue;
@@ -94,6 +96,8 @@ class Source {
  private:
   std::shared_ptr<Executor> executor_;
   Ref<Deliveries> deliveries_ = make_ref<Deliveries>();
+  const Outlet place_;
+  const std::size_t max_bytes_;
   StepId entry_ = kNoStep;
 };
 
@@ -127,8 +131,9 @@ void register_source(py::module_& m) {
           "late", [](const PyOffsets& self) { return self.held->late(); },
           "Settlements that came when it was revoked.");
   py::class_<Source>(m, "Source", "Where the records of a stream enter a running graph; for one thread.")
-      .def(py::init<const Core&, const std::optional<std::string>&>(), py::arg("core"), py::arg("entry") = py::none(),
-           "They enter at the step `entry`, else where all events do.")
+      .def(py::init<const Core&, const std::optional<std::string>&, std::size_t>(), py::arg("core"),
+           py::arg("entry") = py::none(), py::arg("max_bytes") = std::size_t{64} << 20,
+           "They enter at the step `entry`, else where all events do; not before those in flight weigh less.")
       .def("admit", &Source::admit, py::arg("records"), py::arg("start") = 0,
            "Admit records, each (offsets, offset, body, fields, key, origin, size); returns the place of the first "
            "that found no room.")

@@ -22,7 +22,8 @@ std::vector<Deliveries::Failed> Deliveries::take_failed() {
   return std::exchange(failed_, {});
 }
 
-void Deliveries::ended() {
+void Deliveries::ended(std::size_t bytes) {
+  bytes_.fetch_sub(bytes);
   const std::size_t left = in_flight_.fetch_sub(1) - 1;
   if (!waiting_.load() || left > low_.load()) return;
   const std::lock_guard lock(mutex_);
@@ -37,7 +38,7 @@ void Deliveries::failed(Failed&& failed) {
 
 // One that was never admitted has no event that could end.
 Delivery::~Delivery() {
-  if (!ended_) deliveries_->ended();
+  if (!ended_) leave_place();
 }
 
 void Delivery::on_failed(const Failure& failure) {
@@ -50,7 +51,12 @@ void Delivery::on_ended(Outcome outcome) {
     deliveries_->failed({offsets_, delivery_, std::move(origin_), std::move(failure_)});
   else
     offsets_->settle(delivery_);
-  deliveries_->ended();
+  leave_place();
+}
+
+void Delivery::leave_place() {
+  place_.hold(-1);
+  deliveries_->ended(bytes);
 }
 
 }  // namespace penstock

@@ -273,9 +273,9 @@ class Source:
     """
     Where the records of a stream enter a running graph; for one thread.
     """
-    def __init__(self, core: Core, entry: str | None = None) -> None:
+    def __init__(self, core: Core, entry: str | None = None, max_bytes: typing.SupportsInt | typing.SupportsIndex = 67108864) -> None:
         """
-        They enter at the step `entry`, else where all events do.
+        They enter at the step `entry`, else where all events do; not before those in flight weigh less.
         """
     def admit(self, records: list, start: typing.SupportsInt | typing.SupportsIndex = 0) -> int:
         """

@@ -11,7 +11,8 @@ struct Fed {
 
   void deliver(int value) {
     const Inside inside(run.gate);
-    auto delivery = make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value));
+    auto delivery =
+        make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value), Outlet(run.executor, 0), 1);
     EXPECT_EQ(run.executor->admit(delivery, number(value), make_ref<Envelope>()), Admission::kAccepted);
   }
   void wait_for_end() { deliveries->wait(0, 30s); }
@@ -30,6 +31,7 @@ TEST_F(DeliveryTest, OneThatEndedWellOrWasFilteredIsSettled) {
   for (int value = 0; value < 3; ++value) fed.deliver(value);
   fed.wait_for_end();
   EXPECT_EQ(fed.deliveries->in_flight(), 0U);
+  EXPECT_EQ(fed.deliveries->bytes(), 0U);
   EXPECT_EQ(fed.offsets->position(), 3);
 }
 
@@ -80,7 +82,8 @@ TEST_F(DeliveryTest, OneThatIsNotAdmittedLeavesNothingBehind) {
   fed.run.close();
   {
     const Inside inside(fed.run.gate);
-    auto delivery = make_ref<Delivery>(fed.deliveries, fed.offsets, fed.offsets->deliver(0), object(0));
+    auto delivery = make_ref<Delivery>(fed.deliveries, fed.offsets, fed.offsets->deliver(0), object(0),
+                                       Outlet(fed.run.executor, 0), 1);
     EXPECT_EQ(fed.run.executor->admit(delivery, number(0), make_ref<Envelope>()), Admission::kClosed);
     fed.offsets->retract();
   }

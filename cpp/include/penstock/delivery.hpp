@@ -30,14 +30,19 @@ class Deliveries final : public RefCounted {
   void wake();
   [[nodiscard]] std::vector<Failed> take_failed();
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.load(); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_.load(); }
 
  private:
   friend class Delivery;
-  void began() noexcept { in_flight_.fetch_add(1); }
-  void ended();
+  void began(std::size_t bytes) noexcept {
+    in_flight_.fetch_add(1);
+    bytes_.fetch_add(bytes);
+  }
+  void ended(std::size_t bytes);
   void failed(Failed&& failed);
 
   std::atomic<std::size_t> in_flight_{0};
+  std::atomic<std::size_t> bytes_{0};
   std::atomic<std::size_t> low_{0};  ///< what is waited for
   std::atomic<bool> waiting_{false};
   std::mutex mutex_;  ///< a leaf; guards the next three
@@ -46,13 +51,17 @@ class Deliveries final : public RefCounted {
   bool woken_ = false;
 };
 
-/// The completion of one record of a stream.
+/// The completion of one record of a stream. It takes no place from the events of callers: how many
+/// records are in flight is the source's to bound.
 class Delivery final : public Root {
  public:
-  Delivery(Ref<Deliveries> deliveries, Ref<Offsets> offsets, std::uint64_t delivery, Object origin)
+  Delivery(Ref<Deliveries> deliveries, Ref<Offsets> offsets, std::uint64_t delivery, Object origin, Outlet place,
+           std::size_t size)
       : deliveries_(std::move(deliveries)), offsets_(std::move(offsets)), delivery_(delivery),
-        origin_(std::move(origin)) {
-    deliveries_->began();
+        origin_(std::move(origin)), place_(std::move(place)) {
+    bytes = size;
+    deliveries_->began(size);
+    place_.hold(1);
   }
   ~Delivery() override;
 
@@ -60,11 +69,13 @@ class Delivery final : public Root {
   void on_reply(Answer&& /*answer*/) override {}
   void on_failed(const Failure& failure) override;
   void on_ended(Outcome outcome) override;
+  void leave_place();
 
   const Ref<Deliveries> deliveries_;
   const Ref<Offsets> offsets_;
   const std::uint64_t delivery_;
   Object origin_;
+  const Outlet place_;
   std::atomic<bool> told_{false};
   Failure failure_;  ///< the first, written by whoever set `told_`
   bool ended_ = false;
