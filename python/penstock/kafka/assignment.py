@@ -8,6 +8,9 @@ from typing import Any
 from penstock._core import Offsets
 from penstock.kafka.journal import Journal
 
+_MOST = 4000  # records that wait before a partition is paused
+_HEAVIEST = 16 << 20  # bytes of them
+
 
 class Assignment:
     """What the source knows of a partition from its assignment to its revocation.
@@ -20,6 +23,8 @@ class Assignment:
         What the next commit says.
     waiting : deque of tuple
         Records that have been read and not admitted.
+    weight : int
+        What they weigh, in bytes.
     probing : int
         Records that still have to be taken one by one, as a process has died near them.
     probe_end : int
@@ -37,11 +42,18 @@ class Assignment:
         self.offsets = Offsets(start)
         self.journal = journal
         self.waiting: deque[tuple[Any, ...]] = deque()
+        self.weight = 0
         self.probing = 0
         self.probe_end = 0
         self.deadly = -1
         self.stopped = False
         self.paused = False
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether enough waits: pausing throws away what the client has fetched, so it is not done lightly."""
+        most, heaviest = (_MOST, _HEAVIEST) if not self.paused else (_MOST // 4, _HEAVIEST // 4)
+        return len(self.waiting) > most or self.weight > heaviest
 
     @property
     def key(self) -> tuple[str, int]:

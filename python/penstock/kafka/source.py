@@ -146,6 +146,7 @@ class KafkaSource:
                 continue
             try:
                 assignment.waiting.append(record_of(message, assignment.offsets))
+                assignment.weight += assignment.waiting[-1][-1]
             except BadBody as error:
                 assignment.waiting.append((message, error))  # in its turn
 
@@ -174,6 +175,7 @@ class KafkaSource:
             chosen.append(waiting.popleft())
         admitted = self._source.admit(chosen)
         waiting.extendleft(reversed(chosen[admitted:]))
+        assignment.weight -= sum(record[-1] for record in chosen[:admitted])
         if admitted < len(chosen):
             return False
         if not chosen:  # one that cannot be read
@@ -217,7 +219,7 @@ class KafkaSource:
         pause: list[Any] = []
         resume: list[Any] = []
         for assignment in self._assigned.values():
-            wanted = self._halting or assignment.stopped or bool(assignment.waiting)
+            wanted = self._halting or assignment.stopped or assignment.is_crowded
             if wanted != assignment.paused:
                 assignment.paused = wanted
                 (pause if wanted else resume).append(self._kafka.TopicPartition(*assignment.key))
