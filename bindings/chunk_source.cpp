@@ -16,12 +16,14 @@ namespace {
 
 class Driven;
 
+// A generator that took so long is asked for more by a worker: others do not wait for it.
+constexpr std::chrono::milliseconds kSlow{1};
+
 /// Takes one chunk after the other and sends each on as an event of its own.
 class ChunkSource : public std::enable_shared_from_this<ChunkSource> {
  public:
-  ChunkSource(Event&& event, Emitter&& out)
-      : event_(std::move(event)), out_(std::move(out)), outlet_(out_.outlet()),
-        chunks_(make_ref<Chunks>(out_.step_name())) {
+  ChunkSource(Event&& event, const Emitter& out)
+      : event_(std::move(event)), outlet_(out.outlet()), chunks_(make_ref<Chunks>(out.step_name())) {
     Envelope& envelope = event_.own_envelope();
     if (envelope.id.empty()) envelope.id = make_id();  // the same for every chunk
   }
@@ -44,7 +46,8 @@ class ChunkSource : public std::enable_shared_from_this<ChunkSource> {
   }
   /// Has `action` run inside the gate when the next chunk is wanted.
   void next(std::function<void()> action) {
-    chunks_->next([self = shared_from_this(), action = std::move(action)] { self->out_.later(action); });
+    chunks_->next(
+        [self = shared_from_this(), action = std::move(action)] { self->outlet_.later(action, self->slow_); });
   }
   void end() {
     if (event_.completion() == nullptr) return;
@@ -52,7 +55,6 @@ class ChunkSource : public std::enable_shared_from_this<ChunkSource> {
     event_.last_chunk = true;
     event_.body = Payload();
     outlet_.emit(std::move(event_));
-    out_ = Emitter();
   }
   /// The generator failed: the reader hears of it, or the caller if nothing has been read.
   void fail(Failure&& failure) {
@@ -60,35 +62,44 @@ class ChunkSource : public std::enable_shared_from_this<ChunkSource> {
     if (sent_) event_.chunk = make_ref<Chunk>(chunks_);
     chunks_->no_more();
     outlet_.fail(std::move(event_), std::move(failure));
-    out_ = Emitter();
   }
   /// Nobody reads on.
-  void stop() {
-    event_.end();
-    out_ = Emitter();
-  }
+  void stop() { event_.end(); }
 
  protected:
   Event event_;
-  Emitter out_;
   const Outlet outlet_;
   const Ref<Chunks> chunks_;
   bool sent_ = false;
+  bool slow_ = false;  ///< the last chunk took long to make
 
   friend class Driven;
 };
 
 class GeneratorSource final : public ChunkSource {
  public:
-  GeneratorSource(Event&& event, Emitter&& out, py::object generator)
-      : ChunkSource(std::move(event), std::move(out)), generator_(std::move(generator)) {}
+  GeneratorSource(Event&& event, const Emitter& out, py::object generator, std::shared_ptr<Turnstile> turnstile)
+      : ChunkSource(std::move(event), out), generator_(std::move(generator)), turnstile_(std::move(turnstile)) {}
 
   void pull() {
+    const auto self = std::static_pointer_cast<GeneratorSource>(shared_from_this());
+    if (turnstile_->enter([self] { self->pull_in_turn(); })) pull_in_turn();
+  }
+
+ private:
+  void pull_in_turn() {
+    make_one();
+    if (auto other = turnstile_->leave()) outlet_.later(std::move(other), slow_);
+  }
+
+  void make_one() {
     if (over()) {
       close();
       return stop();
     }
+    const TimePoint start = Clock::now();
     const py::object item = py::reinterpret_steal<py::object>(PyIter_Next(generator_.ptr()));
+    slow_ = Clock::now() - start > kSlow;
     if (item) {
       send(item);
       return next([self = std::static_pointer_cast<GeneratorSource>(shared_from_this())] { self->pull(); });
@@ -101,7 +112,6 @@ class GeneratorSource final : public ChunkSource {
     generator_ = py::object();
   }
 
- private:
   void close() {
     const py::object closed =
         py::reinterpret_steal<py::object>(PyObject_CallMethod(generator_.ptr(), "close", nullptr));
@@ -109,6 +119,7 @@ class GeneratorSource final : public ChunkSource {
     generator_ = py::object();
   }
   py::object generator_;
+  const std::shared_ptr<Turnstile> turnstile_;
 };
 
 /// The same as the coroutine sees it that drives an async generator.
@@ -133,11 +144,16 @@ class Driven final : public Continuation {
       source_->stop();
   }
   void reject(Failure&& failure) override { source_->fail(std::move(failure)); }
-  Emitter& emitter() override { return source_->out_; }
+  Emitter& emitter() override { return nothing_; }
   const Event& event() override { return source_->event_; }
+  void on_abandoned(std::function<void()> action) override {
+    source_->event_.completion()->on_cancel(
+        [outlet = source_->outlet_, action = std::move(action)] { outlet.later(action, false); });
+  }
 
  private:
   std::shared_ptr<ChunkSource> source_;
+  Emitter nothing_;
 };
 
 /// Reads chunks on a Python thread; without the GIL while there is none.
@@ -195,7 +211,25 @@ py::object read_chunks(Ref<Chunks> chunks) {
   return py::reinterpret_borrow<py::object>(hooks.read)(Reader(std::move(chunks)));
 }
 
-void make_chunks(Event&& event, Emitter&& out, py::object generator) {
+bool Turnstile::enter(std::function<void()> then) {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(busy_, true)) return true;
+  waiting_.push_back(std::move(then));
+  return false;
+}
+
+std::function<void()> Turnstile::leave() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
+    busy_ = false;
+    return {};
+  }
+  std::function<void()> next = std::move(waiting_.front());
+  waiting_.pop_front();
+  return next;
+}
+
+void make_chunks(Event&& event, Emitter&& out, py::object generator, std::shared_ptr<Turnstile> turnstile) {
   if (!out.claim(event)) return;  // the step's time is up, and the event has failed
   if (event.chunk) {
     const std::string text = "Streaming on top of streaming is not allowed. Step '" + out.step_name() +
@@ -203,8 +237,8 @@ void make_chunks(Event&& event, Emitter&& out, py::object generator) {
     return out.outlet().fail(std::move(event), Failure{"", 500, "StreamingError", text, {}});
   }
   if (PyGen_CheckExact(generator.ptr()))
-    return std::make_shared<GeneratorSource>(std::move(event), std::move(out), std::move(generator))->pull();
-  auto source = std::make_shared<ChunkSource>(std::move(event), std::move(out));
+    return std::make_shared<GeneratorSource>(std::move(event), out, std::move(generator), std::move(turnstile))->pull();
+  auto source = std::make_shared<ChunkSource>(std::move(event), out);
   const py::object coroutine = py::reinterpret_borrow<py::object>(hooks.drive)(generator, PyChunkSource{source});
   spawn(coroutine.ptr(), std::make_unique<Driven>(std::move(source)));
 }

@@ -85,7 +85,7 @@ py::dict step_stats(const Executor& executor, StepId id) {
 void spawn(PyObject* coroutine, std::unique_ptr<Continuation> continuation) {
   Continuation& later = *continuation;
   const py::object held = py::cast(PyContinuation{std::move(continuation)});
-  later.emitter().on_abandoned(later.event(), [kept = share(held.ptr())] {
+  later.on_abandoned([kept = share(held.ptr())] {
     const py::object done = py::reinterpret_steal<py::object>(PyObject_CallOneArg(hooks.cancel, raw(kept)));
     if (!done) PyErr_WriteUnraisable(hooks.cancel);
   });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -39,6 +40,8 @@ class Continuation {
   virtual void reject(Failure&& failure) = 0;
   virtual Emitter& emitter() = 0;
   virtual const Event& event() = 0;  ///< whose being cancelled ends the coroutine
+  /// Has `action` called inside the gate when nobody waits for the coroutine any more.
+  virtual void on_abandoned(std::function<void()> action) { emitter().on_abandoned(event(), std::move(action)); }
 };
 
 /// Hands a coroutine to the loop's thread. Throws Failure if there is no loop any more.

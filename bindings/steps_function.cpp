@@ -66,7 +66,7 @@ class FunctionStep : public Transform {
       if (result == nullptr) throw take_exception();
       if (PyCoro_CheckExact(result)) return wait_for(event, pass, result);
       if (streams() && is_generator(result)) {
-        make_chunks(std::move(event), pass.detach(), py::reinterpret_steal<py::object>(result));
+        make_chunks(std::move(event), pass.detach(), py::reinterpret_steal<py::object>(result), turnstile_);
         return Verdict::kTaken;
       }
       return absorb(event, result);
@@ -90,6 +90,7 @@ class FunctionStep : public Transform {
 
  protected:
   std::shared_ptr<Function> function_;
+  const std::shared_ptr<Turnstile> turnstile_ = std::make_shared<Turnstile>();
 };
 
 class FunctionStep::Later final : public Continuation {
@@ -99,7 +100,8 @@ class FunctionStep::Later final : public Continuation {
   void resolve(PyObject* result) override {
     try {
       if (step_.streams() && is_generator(result))
-        return make_chunks(std::move(event_), std::move(out_), py::reinterpret_borrow<py::object>(result));
+        return make_chunks(std::move(event_), std::move(out_), py::reinterpret_borrow<py::object>(result),
+                           step_.turnstile_);
       switch (step_.absorb(event_, Py_NewRef(result))) {
         case Verdict::kEmit:
           return out_.emit(std::move(event_));

@@ -110,7 +110,7 @@ class ModelStep final : public Transform {
     take_event(event, result, "do_event");
     if (const Object* body = event.body.object(); body != nullptr && *body && is_generator(raw(*body))) {
       const auto generator = py::reinterpret_borrow<py::object>(raw(*body));
-      make_chunks(std::move(event), pass.detach(), generator);
+      make_chunks(std::move(event), pass.detach(), generator, turnstile_);
       return Verdict::kTaken;
     }
     return event.envelope->terminated ? Verdict::kFinish : Verdict::kEmit;
@@ -118,6 +118,7 @@ class ModelStep final : public Transform {
 
   py::object model_, do_event_, predict_;
   bool native_;
+  const std::shared_ptr<Turnstile> turnstile_ = std::make_shared<Turnstile>();
   struct Output {
     std::string name;
     bool bfloat;

@@ -23,6 +23,8 @@ std::vector<Undelivered>& undelivered() {
 }  // namespace
 
 void Asked::on_reply(Answer&& answer) {
+  // The first chunk does not wait for the second, which this thread may be about to make.
+  if (answer.chunks) return deliver(std::move(answer), std::nullopt);
   std::optional<Response> rendered;
   if (const Object* object = answer.body ? answer.body->object() : nullptr; object != nullptr && *object) {
     if (auto tensors = wants_tensors() ? host_.tensors(*object) : nullptr)

@@ -65,7 +65,7 @@ void Emitter::on_abandoned(const Event& event, std::function<void()> action) {
     event.completion()->on_cancel([executor = std::weak_ptr(activation_->executor->weak_from_this()), action] {
       if (const auto alive = executor.lock()) alive->add_chore(action);
     });
-  if (!activation_->timed || activation_->claimed) return;
+  if (!activation_->timed) return;
   {
     const std::lock_guard lock(activation_->mutex);
     if (!activation_->over.load()) {
@@ -82,7 +82,6 @@ Ref<Gather> Emitter::gather(std::size_t parts) {
 
 bool Emitter::claim(Event& event) { return activation_->claim(event); }
 Outlet Emitter::outlet() const { return Outlet(activation_->executor, activation_->id); }
-void Emitter::later(std::function<void()> action) const { activation_->executor->add_chore(std::move(action)); }
 const std::string& Emitter::step_name() const { return (*activation_->executor->plan_)[activation_->id].label; }
 
 void Outlet::emit(Event&& event) const {
@@ -111,6 +110,9 @@ void Outlet::wake(TimePoint when) const {
 
 void Outlet::wake() const {
   if (const auto executor = executor_.lock()) executor->nudge_step(step_);
+}
+void Outlet::later(std::function<void()> action, bool slow) const {
+  if (const auto executor = executor_.lock()) executor->add_chore(std::move(action), slow);
 }
 std::uint32_t Outlet::rank() const {
   const auto executor = executor_.lock();

@@ -74,8 +74,8 @@ void Executor::run(std::uint32_t task) {
   Frame* frame = top_;
   const StepId before = std::exchange(frame->running, task);
   running_.fetch_add(1);
-  if (task == plan_->size()) {
-    run_chores();
+  if (task >= plan_->size()) {
+    run_chores(task == plan_->size() ? chores_ : slow_chores_);
   } else if (slots_[task]->slow.load(std::memory_order_relaxed)) {
     Slot& slot = *slots_[task];
     const bool crowd = slot.computes.load(std::memory_order_relaxed);

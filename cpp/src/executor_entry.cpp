@@ -186,22 +186,22 @@ void Executor::wake_waiting() {
   for (const void* owner : wanted) lane_.wake(owner);
 }
 
-void Executor::add_chore(std::function<void()> chore) {
+void Executor::add_chore(std::function<void()> chore, bool slow) {
   {
     const std::lock_guard lock(mutex_);
-    chores_.push_back(std::move(chore));
+    (slow ? slow_chores_ : chores_).push_back(std::move(chore));
   }
-  lane_.push(Task{static_cast<std::uint32_t>(plan_->size())}, false, nullptr);
+  lane_.push(Task{static_cast<std::uint32_t>(plan_->size() + (slow ? 1 : 0))}, slow, nullptr);
 }
 
-void Executor::run_chores() {
+void Executor::run_chores(std::deque<std::function<void()>>& chores) {
   for (;;) {
     std::function<void()> chore;
     {
       const std::lock_guard lock(mutex_);
-      if (chores_.empty()) return;
-      chore = std::move(chores_.front());
-      chores_.pop_front();
+      if (chores.empty()) return;
+      chore = std::move(chores.front());
+      chores.pop_front();
     }
     chore();
   }

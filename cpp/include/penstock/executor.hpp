@@ -187,8 +187,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void arm_due(StepId id);
   void end(StepId id, std::size_t events, std::uint64_t key);
   void expire(const std::shared_ptr<Activation>& activation);
-  void add_chore(std::function<void()> chore);
-  void run_chores();
+  void add_chore(std::function<void()> chore, bool slow = false);
+  void run_chores(std::deque<std::function<void()>>& chores);
   void answered(Root& root);
   void give_back(std::size_t bytes);
   void close_steps();
@@ -226,9 +226,10 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<std::size_t> running_{0};               ///< tasks
   std::atomic<bool> closing_{false};                  ///< the steps are to be closed when nothing runs
   bool orphaned_ = false;                             ///< the timekeeper's: it dropped the last reference itself
-  std::mutex mutex_;                                  ///< a leaf; guards the next six
+  std::mutex mutex_;                                  ///< a leaf; guards the next seven
   std::vector<Hopeful*> room_wanted_;                 ///< callers to wake when there is room again
   std::vector<const void*> settling_;                 ///< callers to wake when all is settled
+  std::deque<std::function<void()>> slow_chores_;     ///< the same, by workers
   std::deque<std::function<void()>> chores_;          ///< to be run inside the gate
   std::unordered_map<std::uint64_t, Event> resting_;  ///< failed, to be tried again; under their tickets
   std::uint64_t last_ticket_ = 0;

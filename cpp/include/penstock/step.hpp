@@ -36,6 +36,9 @@ class Outlet {
   void wake(TimePoint when) const;
   /// The same, at once; any thread, in or out of the gate.
   void wake() const;
+  /// Has `action` run inside the gate, soon, on any thread; by a worker if it is `slow`. Itself from any
+  /// thread, in or out of the gate.
+  void later(std::function<void()> action, bool slow) const;
   /// The step's place in the order of the plan.
   [[nodiscard]] std::uint32_t rank() const;
 
@@ -74,8 +77,6 @@ class Emitter {
   /// this goes through `outlet`.
   [[nodiscard]] bool claim(Event& event);
   [[nodiscard]] Outlet outlet() const;
-  /// Has `action` run inside the gate, soon, on any thread. Itself from any thread, in or out of the gate.
-  void later(std::function<void()> action) const;
   [[nodiscard]] const std::string& step_name() const;
   explicit operator bool() const noexcept { return activation_ != nullptr; }
 
