@@ -306,9 +306,7 @@ TEST(EncodeTest, WhatIsNotFiniteIsNull) {
             "[null,null,null,1]");
 }
 
-TEST(EncodeTest, WhatJsonCannotHoldIsAnError) {
-  EXPECT_THROW(encoded(strings({"\xff"})), EncodeError);
-}
+TEST(EncodeTest, WhatJsonCannotHoldIsAnError) { EXPECT_THROW(encoded(strings({"\xff"})), EncodeError); }
 
 TEST(EncodeTest, NumbersReadBackTheSame) {
   std::vector<float> floats;

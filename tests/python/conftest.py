@@ -12,6 +12,17 @@ import pytest
 _FRAMEWORKS = {"onnxruntime": "test_frameworks_onnx.py", "xgboost": "test_frameworks_boosting.py"}
 collect_ignore = [file for package, file in _FRAMEWORKS.items() if importlib.util.find_spec(package) is None]
 
+# Workers that run side by side (pytest-xdist) take a file each, but these look at what the whole machine shares.
+_TOGETHER = "test_runner"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one worker: they share what is slow to start."""
+    for item in items:
+        file = item.path.name
+        item.add_marker(pytest.mark.xdist_group(_TOGETHER if file.startswith(_TOGETHER) else str(item.path)))
+
+
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -88,11 +88,11 @@ def test_a_name_that_is_none_lists_those_there_are(write):
 
 
 def test_a_module_is_found_by_its_dotted_name(write, tmp_path, monkeypatch):
-    write("pack/graphs.py", name="doubles")
-    (tmp_path / "pack" / "__init__.py").write_text("")
+    write("clipack/graphs.py", name="doubles")
+    (tmp_path / "clipack" / "__init__.py").write_text("")
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
-    assert load_target("pack.graphs:doubles")[0].metadata.name == "doubles"
+    assert load_target("clipack.graphs:doubles")[0].metadata.name == "doubles"
 
 
 @pytest.mark.parametrize("target", ["nowhere.py", "no_such_module_at_all", "nowhere/graph.py:fn"])
