@@ -22,7 +22,7 @@ class BatchQueueTest : public CoreTest {
   std::shared_ptr<const InferRequest> request(std::vector<std::int64_t> shape, DataType type = DataType::kFp32,
                                               std::string name = "x") {
     InferRequest made;
-    made.inputs.push_back(Tensor{std::move(name), type, std::move(shape), nullptr, 0, {}, {}});
+    made.inputs.push_back(Tensor{std::move(name), type, std::move(shape), nullptr, 0, {}, {}, {}});
     return std::make_shared<const InferRequest>(std::move(made));
   }
   Fit fit(std::shared_ptr<const InferRequest> body, bool ragged = false) {
