@@ -67,13 +67,26 @@ def to_array(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
         elif isinstance(data, np.ndarray):
             flat = data.astype(DTYPES[datatype], copy=False).reshape(-1)
         else:
-            flat = np.array(_without_null(data, datatype), dtype=DTYPES[datatype]).reshape(-1)
+            flat = _exact(np.array(_without_null(data, datatype)), np.dtype(DTYPES[datatype])).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"input '{name}': the data is not {datatype}: {error}") from None
     if flat.size != math.prod(shape):
         needed = math.prod(shape)
         raise BadRequest(f"input '{name}': shape {list(shape)} needs {needed} values, the data has {flat.size}")
     return flat.reshape(shape)
+
+
+def _exact(values: Any, dtype: Any) -> Any:
+    """Return values as another type; whole numbers that it does not hold are an error, with any NumPy."""
+    import numpy as np
+
+    if dtype.kind in "iu" and values.size:
+        if values.dtype.kind not in "iub":
+            return np.array(values.tolist(), dtype=dtype)
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if int(values.min()) < low or int(values.max()) > high:
+            raise OverflowError(f"whole numbers from {low} to {high} are needed")
+    return values.astype(dtype)
 
 
 def of_bytes(described: Mapping[str, Any], data: bytes) -> dict[str, Any]:
