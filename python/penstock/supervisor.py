@@ -226,7 +226,7 @@ class Supervisor:
                 self._questions.pop(number, None)
         code = process.returncode
         if self._signals:
-            if code != 0 and not (code == -signal.SIGTERM and not was_ready):
+            if code != 0 and self._exit == 0 and not (code == -signal.SIGTERM and not was_ready):
                 self._exit = EXIT_UNSETTLED
             return
         healthy = was_ready and time.monotonic() - child.started >= _HEALTHY
