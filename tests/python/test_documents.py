@@ -32,7 +32,7 @@ def test_objects_are_written_as_what_they_stand_for():
         "array": [[1, 2]],
         "set": [1],
         "function": "posixpath.join",
-        "class": "pathlib.Path",
+        "class": "fractions.Fraction",
     }
 
 
