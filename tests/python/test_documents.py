@@ -1,6 +1,7 @@
 """Specifications as text."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_what_is_written_is_read_back(fields):
 
 
 def test_objects_are_written_as_what_they_stand_for():
-    fields = {"path": Path("a/b"), "array": np.array([[1, 2]]), "set": {1}, "function": os.path.join, "class": Path}
+    fields = {"path": Path("a/b"), "array": np.array([[1, 2]]), "set": {1}, "function": os.path.join, "class": Fraction}
     assert from_text(to_json(fields)) == {
         "path": "a/b",
         "array": [[1, 2]],
