@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import penstock
+from costs import BATCH, DELAY, batch_seconds, wait_until
 
-BATCH = 32
-BATCH_COST = 0.011  # seconds a call ...
-ROW_COST = 0.0009  # ... and seconds a row, of a model that is worth batching
 ENSEMBLE_COST = 0.02  # seconds, of each of three models that release the GIL
+BUSY_COST = 0.001  # seconds
+CHUNKS = 2000  # of one answer
 SLEEP = 0.2
 SPIN = 0.05
 
@@ -48,11 +48,26 @@ class Image(Small):
         return body["inputs"].mean(axis=(1, 2, 3), keepdims=True)
 
 
+class Echo(Small):
+    """Answers with what it is asked: all that is left to pay for is the wire, both ways."""
+
+    def predict(self, body):
+        return body["inputs"]
+
+
+class Busy(Small):
+    """Waits 1 ms outside the GIL, one request at a time: 1,000 a second are all it can do."""
+
+    def predict(self, body):
+        wait_until(time.perf_counter() + BUSY_COST)
+        return super().predict(body)
+
+
 class Batched(Small):
     """A call has a price, and a row has a smaller one."""
 
     def predict(self, body):
-        wait_until(time.perf_counter() + BATCH_COST + ROW_COST * len(body["inputs"]))
+        wait_until(time.perf_counter() + batch_seconds(len(body["inputs"])))
         return super().predict(body)
 
 
@@ -64,10 +79,10 @@ class Waiting(Small):
         return [0] * len(body["inputs"])
 
 
-def wait_until(end):
-    """Sleep without the GIL, and not past the end: the timer's slack is made up for by the last stretch."""
-    while (left := end - time.perf_counter()) > 0:
-        time.sleep(max(left - 0.0002, 0.00001))
+def tokens(body):
+    """Answer bit by bit."""
+    for number in range(CHUNKS):
+        yield f"token {number} "
 
 
 def router(name, **models):
@@ -80,11 +95,18 @@ def router(name, **models):
 
 small = router("small", m=Small)
 image = router("image", m=Image)
+echo = router("echo", m=Echo)
+busy = router("busy", m=Busy)
+twenty = router("twenty", m=Small, **{f"m{number}": Small for number in range(19)})
+eager = penstock.new_function("eager")
+eager.add_model("m", class_name=Small, model_path=".").batch(max_size=BATCH)
+chunks = penstock.new_function("chunks")
+chunks.set_topology("flow").to(tokens, name="tokens").respond()
 mixed = router("mixed", quick=Small, sleep=Sleeper, spin=Spinner)
 batched = penstock.new_function("batched")
 batched.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH)
 patient = penstock.new_function("patient")
-patient.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH, max_delay=0.002)
+patient.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH, max_delay=DELAY)
 adaptive = penstock.new_function("adaptive")
 adaptive.add_model("m", class_name=Batched, model_path=".").batch(max_size=BATCH, adaptive=True)
 ensemble = penstock.new_function("ensemble")

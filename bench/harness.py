@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PATIENCE = 60  # seconds that the client may take, beyond what it was told
 ADDRESS = re.compile(r"answers on http://[^:]+:(\d+)")
 SMALL = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
 
@@ -114,9 +115,9 @@ def process(command: Sequence[str], **environment: str):
 
 
 @contextmanager
-def penstock_server(name: str):
+def penstock_server(name: str, *options: str):
     """Serve a function of apps.py; gives the process and its port."""
-    command = [sys.executable, "-m", "penstock", "serve", str(HERE / f"apps.py:{name}"), "--port", "0"]
+    command = [sys.executable, "-m", "penstock", "serve", str(HERE / f"apps.py:{name}"), "--port", "0", *options]
     with process(command) as server:
         said = server.stderr.readline()
         found = ADDRESS.search(said)
@@ -149,23 +150,38 @@ class Load:
 
     def __init__(self, build: Path, folder: Path) -> None:
         self._program = str(build / "load/penstock_load")
-        self._folder = folder
+        self.folder = folder
         self._bodies: dict[str, Path] = {}
 
     def body(self, name: str, content: Mapping[str, object]) -> Path:
         """Keep a request's body in a file."""
         if name not in self._bodies:
-            self._bodies[name] = self._folder / f"{name}.json"
+            self._bodies[name] = self.folder / f"{name}.json"
             self._bodies[name].write_text(json.dumps(content))
         return self._bodies[name]
 
-    def command(self, port: int, path: str, connections: int, seconds: float, body: Path | None = None) -> list[str]:
+    def command(
+        self,
+        port: int,
+        path: str,
+        connections: int,
+        seconds: float,
+        *,
+        body: Path | str | None = None,
+        headers: Mapping[str, object] | None = None,
+        rate: float | None = None,
+    ) -> list[str]:
+        """Return the command line; "-" for the body sends GET, and a rate makes it an open loop (load.cpp)."""
         body = body or self.body("small", SMALL)
-        return [self._program, str(port), path, str(body), str(connections), str(seconds)]
+        options = [f"header={name}: {value}" for name, value in (headers or {}).items()]
+        if rate is not None:
+            options.append(f"rate={rate}")
+        return [self._program, str(port), path, str(body), str(connections), str(seconds), *options]
 
-    def __call__(self, *args, **more) -> dict[str, float]:
+    def __call__(self, port, path, connections, seconds, **more) -> dict[str, float]:
         """Send requests for so many seconds; the arguments are those of `command`."""
-        done = subprocess.run(self.command(*args, **more), capture_output=True, text=True, check=False)
+        command = self.command(port, path, connections, seconds, **more)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + PATIENCE)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip())
         return json.loads(done.stdout)

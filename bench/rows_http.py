@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import apps
+from costs import BATCH, DELAY, batch_seconds
 from harness import floor_server, in_turn, penstock_server, ratios, row
 
 INFER = "/v2/models/m/infer"
@@ -43,43 +43,62 @@ def image(load, _build):
     data = [round(generator.gauss(0, 1), 7) for _ in range(3 * 224 * 224)]
     body = load.body("image", {"inputs": [{"name": "x", "shape": [1, 3, 224, 224], "datatype": "FP32", "data": data}]})
     with penstock_server("image") as (_, port):
-        rounds = in_turn(5, image=partial(load, port, INFER, 1, SECONDS, body))["image"]
+        rounds = in_turn(5, image=partial(load, port, INFER, 1, SECONDS, body=body))["image"]
     note = f"{body.stat().st_size / 1e6:.1f} MB in, one number out; with the client's and the kernel's share"
     yield row("HTTP 1x3x224x224 JSON, c=1: p50", [one["p50_us"] / 1000 for one in rounds], 10.0, unit="ms", note=note)
 
 
 def batching(load, _build):
-    """Measure a model that costs 11 ms + 0.9 ms a row, at 32 connections, beside full batches back to back."""
-    one_batch = apps.BATCH_COST + apps.ROW_COST * apps.BATCH
-    ideal = apps.BATCH / one_batch
-    for name, options in (
-        ("batched", f"max_size={apps.BATCH}"),
-        ("patient", f"max_size={apps.BATCH}, max_delay=0.002"),
-        ("adaptive", f"max_size={apps.BATCH}, adaptive=True"),
+    """Measure a model that costs 11 ms + 0.9 ms a row, in a closed loop, beside full batches back to back."""
+    for name, options, callers in (
+        ("batched", f"max_size={BATCH}", BATCH),
+        ("batched", f"max_size={BATCH}", 2 * BATCH),
+        ("patient", f"max_size={BATCH}, max_delay={DELAY}", BATCH),
+        ("adaptive", f"max_size={BATCH}, adaptive=True", BATCH),
     ):
         with penstock_server(name) as (_, port):
-            if name == "adaptive":  # it learns for a moment what a call costs
-                load(port, INFER, apps.BATCH, 1.0)
-                alone = in_turn(2, load=partial(load, port, INFER, 1, 1.0))["load"]
-            rounds = in_turn(2, load=partial(load, port, INFER, apps.BATCH, 3.0))["load"]
-        # A caller asks again at once, so the mean wait gives the rate, and no batch is cut by the end of the time.
-        rates = [apps.BATCH / one["mean_us"] * 1e6 for one in rounds]
-        note = f"{median(rates):.0f} rows/s; ideal {ideal:.0f}: batches of {apps.BATCH} back to back"
-        measured = [rate / ideal for rate in rates]
-        yield row(f".batch({options}), c=32: rate / ideal", measured, 0.95, at_least=True, note=note)
-        measured = [one["p95_us"] / 1e6 / one_batch for one in rounds]
-        note = f"one batch {one_batch * 1000:.1f} ms"
-        yield row(f".batch({options}), c=32: p95 / one batch", measured, 2.2, note=note)
-    one_row = apps.BATCH_COST + apps.ROW_COST
-    measured = [one["p50_us"] / 1e6 / one_row for one in alone]
-    yield row(f".batch({options}), c=1: p50 / one call", measured, 1.05, note=f"one call {one_row * 1000:.1f} ms")
+            load(port, INFER, BATCH, 1.0)  # an adaptive one learns what a call costs
+            rounds = in_turn(2, load=partial(load, port, INFER, callers, 3.0))["load"]
+            alone = in_turn(2, load=partial(load, port, INFER, 1, 1.0))["load"]
+        yield from batching_rows(f".batch({options})", callers, rounds)
+        if callers == BATCH:
+            measured = [one["p50_us"] / 1e6 / batch_seconds(1) for one in alone]
+            note = f"one call {batch_seconds(1) * 1000:.1f} ms"
+            yield row(f".batch({options}), c=1: p50 / one call", measured, 1.05, note=note)
+
+
+def batching_rows(title, callers, rounds):
+    """Give the rate and the p95 of so many callers."""
+    one_batch = batch_seconds(BATCH)
+    ideal = BATCH / one_batch
+    # A caller asks again at once, so the mean wait gives the rate, and no batch is cut by the end of the time.
+    rates = [callers / one["mean_us"] * 1e6 for one in rounds]
+    note = f"{median(rates):.0f} rows/s; ideal {ideal:.0f}: batches of {BATCH} back to back"
+    if callers == BATCH:
+        # Two batches go round, as whoever was just answered is not back when the next one starts.
+        note += f"; without waiting {one_batch / (batch_seconds(0) + one_batch):.2f} is the most there can be"
+    yield row(f"{title}, c={callers}: rate / ideal", [rate / ideal for rate in rates], 0.95, at_least=True, note=note)
+    note = f"one batch {one_batch * 1000:.1f} ms"
+    measured = [one["p95_us"] / 1e6 / one_batch for one in rounds]
+    yield row(f"{title}, c={callers}: p95 / one batch", measured, 2.2, note=note)
+
+
+def added(load, _build):
+    """Measure what `.batch` adds to a lone caller's request, where the model costs nothing."""
+    with penstock_server("small") as (_, plain), penstock_server("eager") as (_, batched):
+        ports = {"plain": plain, "batched": batched}
+        rounds = in_turn(ROUNDS, **{name: partial(load, port, INFER, 1, SECONDS) for name, port in ports.items()})
+    p50 = {name: [one["p50_us"] for one in measured] for name, measured in rounds.items()}
+    extra = [a - b for a, b in zip(p50["batched"], p50["plain"], strict=True)]
+    note = f"{median(p50['batched']):.1f} µs, without {median(p50['plain']):.1f} µs"
+    yield row(f".batch(max_size={BATCH}) of a 1x4 FP32 model, c=1: p50, above one without", extra, unit="µs", note=note)
 
 
 def ensemble(load, _build):
     """Measure a voting ensemble of three models that take 20 ms outside the GIL."""
     body = load.body("rows", {"inputs": [[5.1, 3.5, 1.4, 0.2]]})
     with penstock_server("ensemble") as (_, port):
-        rounds = in_turn(3, load=partial(load, port, "/v2/models/infer", 1, 1.0, body))["load"]
+        rounds = in_turn(3, load=partial(load, port, "/v2/models/infer", 1, 1.0, body=body))["load"]
     yield row("ensemble of three 20 ms models: p50", [one["p50_us"] / 1000 for one in rounds], 22.0, unit="ms")
 
 

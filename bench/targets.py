@@ -24,6 +24,8 @@ import rows_graphs
 import rows_http
 import rows_kafka
 import rows_nuclio
+import rows_pressure
+import rows_wire
 from harness import Load, Row
 
 PARTS = {
@@ -33,9 +35,15 @@ PARTS = {
     "graphs": rows_graphs.graphs,
     "http": rows_http.small_model,
     "image": rows_http.image,
+    "grpc": rows_wire.grpc,
+    "tensors": rows_wire.tensors,
     "batching": rows_http.batching,
+    "added": rows_http.added,
     "ensemble": rows_http.ensemble,
     "neighbours": rows_http.neighbours,
+    "chunks": rows_pressure.chunks,
+    "scrape": rows_pressure.scrape,
+    "overload": rows_pressure.overload,
     "import": rows_calls.importing,
     "install": rows_calls.installed,
     "memory": rows_http.memory,
@@ -57,6 +65,10 @@ def show(row: Row) -> None:
         print(f"    {row.note}", flush=True)
 
 
+def heading() -> None:
+    print(f"{'what':<62} {'median':>12} {'rounds':>14}  {'target':<12}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
@@ -68,7 +80,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     build = arguments.build.resolve()
-    print(f"{'what':<62} {'median':>12} {'rounds':>14}  {'target':<12}", flush=True)
+    heading()
     measured: list[Row] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:

@@ -1,0 +1,1 @@
+"""penstock beside other servers: `python -m peers`."""
