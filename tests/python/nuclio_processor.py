@@ -1,24 +1,28 @@
 """A stand-in for Nuclio's processor: what it does around a Python handler, one process a worker.
 
-It makes the events of HTTP, cron and Kafka triggers with the attributes and types that a real one gives them, and makes
-of what the handler returned what a real one sends, traps included.
+It makes the events of HTTP, cron and Kafka triggers with the attributes and types that a real one gives them, hands
+them over as a real one does (two sockets; msgpack with its length ahead one way, lines that begin with their kind the
+other), and makes of what comes back what a real one sends, traps included.
 """
 
 import base64
 import contextlib
 import datetime
-import itertools
 import json
 import os
-import pickle
 import queue
+import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+import msgpack
 
 WRAPPER = Path(__file__).with_name("nuclio_wrapper.py")
 
@@ -47,6 +51,55 @@ class Answer:
         return json.loads(self.body)
 
 
+class Connection:
+    """A socket to a worker: events one way, one at a time; lines the other."""
+
+    def __init__(self, sock, worker):
+        self._sock, self._worker = sock, worker
+        self._chunks = []
+        self.outputs = queue.Queue()  # of each event: what the handler's output became
+        self.durations = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def send(self, message):
+        data = msgpack.packb(message)
+        self._sock.sendall(struct.pack(">I", len(data)) + data)
+
+    def _read(self):
+        with contextlib.suppress(OSError), self._sock.makefile("rb") as lines:
+            for line in lines:
+                self._worker.reading.wait()
+                try:
+                    self._take(chr(line[0]), line[1:])
+                except (ValueError, KeyError):
+                    self._worker.torn.append(line)  # a real one logs that, and the caller waits for ever
+        self.outputs.put(None)
+
+    def _take(self, kind, content):
+        if kind == "s":
+            self._worker.started.set()
+        elif kind == "l":
+            self._worker.logged(json.loads(content))
+        elif kind == "m":
+            self.durations.append(json.loads(content)["duration"])
+        elif kind == "c":
+            self._chunks.append(json.loads(content))
+        elif kind == "e":
+            self.outputs.put(self._chunks)
+            self._chunks = []
+        elif kind == "r":
+            self.outputs.put(json.loads(content))
+        else:
+            raise ValueError(kind)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+        self._thread.join(10)
+
+
 class Worker:
     """A worker process; a context manager."""
 
@@ -61,43 +114,51 @@ class Worker:
         raw=False,
         streams=False,
         told=True,
+        platform="local",
+        number=0,
         **environment,
     ):
-        options = {
-            "handler": handler, "worker_id": "0", "trigger_kind": trigger, "trigger_name": "t", "mode": mode,
-            "raw": raw, "streams": streams,
-        }  # fmt: skip
+        self.trigger, self.raw, self.mode = trigger, raw, mode
+        self.logs, self.acks, self.torn, self.called = [], [], [], queue.Queue()
+        self.said, self.home = b"", ""
+        self.reading, self.started = threading.Event(), threading.Event()
+        self.reading.set()
+        self._arrived = threading.Condition()
+        self._initialized = self._over = False
+        self._connections = []
+        self._sockets = Path(tempfile.mkdtemp(prefix="nuclio-"))
+        control, events = (self._listener(self._sockets / name) for name in ("control", "events"))
+        where = str(self._sockets / "events") if mode == "sync" else f"127.0.0.1:{_free_port()}"
+        command = [
+            sys.executable, "-u", str(WRAPPER), "--handler", handler, "--event-socket-path", where,
+            "--control-socket-path", str(self._sockets / "control"), "--platform-kind", platform,
+            "--namespace", "nuclio", "--worker-id", str(number), "--trigger-kind", trigger, "--trigger-name", "t",
+            "--mode", mode, *(() if raw else ("--decode-event-strings",)), *(("--streams",) if streams else ()),
+        ]  # fmt: skip
         env = {key: value for key, value in os.environ.items() if not key.startswith(("SERVING_", "PENSTOCK_"))}
-        env |= {"NUCLIO_PYTHON_PATH": str(folder), "PYTHONWARNINGS": "error::ResourceWarning"}
+        env |= {
+            "PYTHONPATH": str(folder),
+            "NUCLIO_PYTHON_PATH": str(folder),
+            "PYTHONWARNINGS": "error::ResourceWarning",
+        }
         if told:
-            env["NUCLIO_FUNCTION_HANDLER"] = handler
+            env |= {"NUCLIO_FUNCTION_HANDLER": handler, "NUCLIO_FUNCTION_NAME": "f", "NUCLIO_FUNCTION_VERSION": "0"}
         if spec is not None:
             env["SERVING_SPEC_ENV"] = spec
-        self.trigger, self.raw = trigger, raw
         self.process = subprocess.Popen(
-            [sys.executable, "-u", str(WRAPPER), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=env | environment,
-            cwd=folder,
-        )
-        self.logs, self.acks, self.called = [], [], queue.Queue()
-        self.said = b""
-        self._numbers = itertools.count()
-        self._answers = {}
-        self._arrived = threading.Condition()
-        self._ready = None
-        self._over = False
-        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._read, self._listen)]
-        for thread in self._threads:
-            thread.start()
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._ready is not None or self._over, timeout=40)
-        if self._ready is None:
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=env | environment, cwd=folder,
+        )  # fmt: skip
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+        try:
+            self._meet(control, events)
+        except BaseException:
             self.end()
-            raise Dead(self.said.decode())
-        self.home = self._ready
+            raise
+        finally:
+            control.close()
+            events.close()
 
     def __enter__(self):
         return self
@@ -105,29 +166,80 @@ class Worker:
     def __exit__(self, *_):
         self.end()
 
-    def _listen(self):
-        for line in self.process.stderr:
-            self.said += line
+    @staticmethod
+    def _listener(path):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(0.1)
+        return listener
 
-    def _read(self):
-        out = self.process.stdout
-        while head := out.read(4):
-            kind, content = pickle.loads(out.read(struct.unpack(">I", head)[0]))
-            with self._arrived:
-                if kind == "ready":
-                    self._ready = content
-                elif kind == "log":
-                    self.logs.append(content)
-                elif kind == "control":
-                    self.acks.append(content)
-                elif kind == "called":
-                    self.called.put(content)
-                else:
-                    self._answers[content[0]] = content[1]
-                self._arrived.notify_all()
+    def _meet(self, control, events):
+        """Wait until the worker is ready."""
+        self._control = self._accept(control)
+        self._control_thread = threading.Thread(target=self._hear, daemon=True)
+        self._control_thread.start()
+        if self.mode == "sync":
+            self._connections.append(Connection(self._accept(events), self))
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._initialized or self._over, timeout=40)
+        if not self._initialized:
+            raise self._died()
+        if self.mode == "sync" and not self.started.wait(10):
+            raise Dead("the worker did not say that it is ready")
+
+    def _accept(self, listener):
+        while self.process.poll() is None:
+            with contextlib.suppress(TimeoutError):
+                sock, _ = listener.accept()
+                sock.settimeout(None)
+                return sock
+        raise self._died()
+
+    def _died(self):
+        """Say what the processor's log has of a worker that ended: lines of its logger, and what it printed."""
+        code = self.process.wait(10)
+        self._listening.join(10)
+        lines = "\n".join(line["message"] for line in self.logs if not line["message"].startswith("stand-in:"))
+        return Dead(f"exit {code}\n{lines}\n{self.said.decode()}")
+
+    def _listen(self):
+        for line in self.process.stdout:
+            self.said += line
         with self._arrived:
             self._over = True
             self._arrived.notify_all()
+
+    def _hear(self):
+        """Read the control socket."""
+        with contextlib.suppress(OSError), self._control.makefile("rb") as lines:
+            for line in lines:
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    self.torn.append(line)
+                    continue
+                with self._arrived:
+                    if message["kind"] == "wrapperInitialized":
+                        self._initialized = True
+                    elif message["kind"] == "streamMessageAck":
+                        self.acks.append(message)
+                    elif message["kind"] == "log":
+                        self.logged(message["attributes"])
+                    self._arrived.notify_all()
+
+    def logged(self, line):
+        """Take a line of the log."""
+        self.logs.append(line)
+        said = line["message"]
+        if said.startswith("stand-in: init_context is looked up in "):
+            self.home = said.rpartition(" ")[2]
+        elif said.endswith(" handler has returned"):
+            self.called.put(said.split()[1])
+        elif said == "stand-in: resumed":
+            self.called.put("resumed")
+        elif said == "Event has been discarded":
+            self.called.put("discarded")
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -136,10 +248,10 @@ class Worker:
             "body": b"", "content_type": "", "trigger": {"kind": self.trigger, "name": "t"}, "fields": {},
             "headers": {}, "id": "the-id-of-the-worker", "method": "", "path": "/", "size": 0, "timestamp": 0,
             "url": "", "shard_id": -1, "num_shards": 0, "type": "", "type_version": "", "version": "", "offset": 0,
-            "topic": "",
+            "topic": "", "content-type": given.get("content_type", ""),
         } | given  # fmt: skip
         event["size"] = len(event["body"] or b"")
-        return _as_bytes(event) if self.raw else event
+        return event
 
     def http_event(self, path="/", body=b"", *, method=None, content_type="", headers=None, **given):
         parts = urlsplit(path)
@@ -166,20 +278,25 @@ class Worker:
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def send(self, message):
-        """Hand an event, or a batch, to the worker; return the number of the answer."""
-        number = next(self._numbers)
-        data = pickle.dumps((number, message))
-        self.process.stdin.write(struct.pack(">I", len(data)) + data)
-        self.process.stdin.flush()
-        return number
+        """Hand an event, or a batch, to the worker; return what `wait` takes."""
+        if self.mode == "sync":
+            connection = self._connections[0]
+        else:  # as many connections as events under way
+            host, port = self.process.args[self.process.args.index("--event-socket-path") + 1].split(":")
+            connection = Connection(socket.create_connection((host, int(port))), self)
+            self._connections.append(connection)
+        connection.send(message)
+        return connection
 
-    def wait(self, number, timeout=20):
+    def wait(self, connection, timeout=20):
         """Return what the handler's output became."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: number in self._answers or self._over, timeout=timeout)
-            if number not in self._answers:
-                raise Dead(self.said.decode())
-            return self._answers.pop(number)
+        try:
+            output = connection.outputs.get(timeout=timeout)
+        except queue.Empty:
+            output = None
+        if output is None:
+            raise Dead(f"no answer; {self.torn or self.said.decode()}")
+        return output
 
     def call(self, message):
         """Hand an event over, and return the answer as HTTP would have it."""
@@ -233,20 +350,26 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
-        for thread in self._threads:
-            thread.join(10)
-        for file in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(BrokenPipeError):
-                file.close()
+        self.leave()
+        self._listening.join(10)
+        self.process.stdout.close()
+        shutil.rmtree(self._sockets)
+
+    def leave(self):
+        """Close all sockets, as they are when the processor is killed."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        if hasattr(self, "_control"):
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+            self._control.close()
+            self._control_thread.join(10)
 
 
-def _as_bytes(value):
-    """What a worker sees that decodes no strings: texts are bytes, keys too."""
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, dict):
-        return {_as_bytes(key): _as_bytes(content) for key, content in value.items()}
-    return value
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 class Deployed:

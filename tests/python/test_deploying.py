@@ -266,9 +266,27 @@ def test_nuclio_gets_all_kinds_of_triggers_as_they_are():
     assert triggers["rabbitmq"]["url"] == "amqp://me:${PASSWORD}@h"
     assert triggers["stream"]["kind"] == "v3ioStream"
     assert {kind: triggers[kind]["attributes"] for kind in others} == others
-    # Nuclio takes an event for done when its handler fails, so acknowledging is penstock's.
-    assert triggers["kafka"]["explicitAckMode"] == "explicitOnly"
-    assert triggers["kafka"]["attributes"]["workerAllocationMode"] == "static"
+
+
+def test_kafka_triggers_acknowledge_explicitly():
+    """Nuclio takes an event for done when its handler fails, so acknowledging is penstock's."""
+
+    def spec_of(*modes):
+        fn = expression()
+        for number, mode in enumerate(modes):
+            fn.add_kafka_trigger("k:9092", f"in{number}", group="g", name=f"kafka{number}")
+            if mode:
+                fn.spec.config[f"spec.triggers.kafka{number}"]["explicitAckMode"] = mode
+        spec = yaml.safe_load(files_of(fn, "nuclio")["adds/function.yaml"])["spec"]
+        said = {one["name"]: one["value"] for one in spec["env"]}.get("PENSTOCK_EXPLICIT_ACK")
+        return said, [spec["triggers"][f"kafka{number}"] for number in range(len(modes))]
+
+    said, (kafka,) = spec_of("")
+    assert (said, kafka["explicitAckMode"]) == ("explicitOnly", "explicitOnly")
+    assert kafka["attributes"]["workerAllocationMode"] == "static"
+    said, (kafka,) = spec_of("disable")
+    assert (said, "workerAllocationMode" in kafka["attributes"]) == ("disable", False)
+    assert spec_of("", "disable")[0] is None  # each answers when it is settled
 
 
 def test_an_asynchronous_trigger_takes_the_asynchronous_handler():

@@ -51,9 +51,9 @@ def function_config(function: DeployedFunction, application: Application) -> Fie
     settings = function.settings
     spec = settings.spec
     labels = {"nuclio.io/project-name": application.project or "default", **settings.metadata.labels}
-    values = {DEPLOYED: "1", "PENSTOCK_SPEC_PATH": f"{FOLDER}/{SPEC}", **function.env}
-    named = {name: (f"{application.name}-secrets", name) for name in application.secrets} | spec.secret_env
     triggers = triggers_of(function)
+    values = {DEPLOYED: "1", "PENSTOCK_SPEC_PATH": f"{FOLDER}/{SPEC}", **_acknowledging(triggers), **function.env}
+    named = {name: (f"{application.name}-secrets", name) for name in application.secrets} | spec.secret_env
     is_async = any(trigger.get("mode") == "async" for trigger in triggers.values())
     minor = min(int(application.options.python.partition(".")[2] or _NEWEST_PYTHON), _NEWEST_PYTHON)
     fields = {
@@ -114,6 +114,12 @@ def triggers_of(function: DeployedFunction) -> dict[str, Fields]:
             if trigger["explicitAckMode"] != "disable":
                 trigger["attributes"] = trigger["attributes"] | {"workerAllocationMode": "static"}
     return found
+
+
+def _acknowledging(triggers: dict[str, Fields]) -> dict[str, str]:
+    """Tell the handler how records are acknowledged, so that several of a partition are under way at once."""
+    modes = {trigger["explicitAckMode"] for trigger in triggers.values() if trigger["kind"] == "kafka-cluster"}
+    return {"PENSTOCK_EXPLICIT_ACK": modes.pop()} if len(modes) == 1 else {}
 
 
 def _build(function: DeployedFunction, application: Application) -> Fields:

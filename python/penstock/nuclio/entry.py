@@ -31,8 +31,13 @@ def init_context(context: Any, *, namespace: Any = None) -> None:
     GraphError
         There is no specification, or the graph is wrong.
     """
-    if worker_of(context) is None:
+    if worker_of(context) is not None:
+        return
+    try:
         Worker(context, [namespace, *(sys.modules.get(module) for module in _importers)])
+    except Exception as error:  # Nuclio writes a stack, and not to its log
+        context.logger.error(f"the function cannot start: {type(error).__name__}: {error}")
+        raise
 
 
 def nuclio_init_hook(context: Any, data: Any, kind: str = "serving_v2") -> None:
@@ -65,7 +70,6 @@ def _unprepared(context: Any, event: Any) -> Any:
         init_context(context)
     except Exception as error:  # raised out of a batch, it would end the processor
         said = f"the function cannot start: {type(error).__name__}: {error}"
-        context.logger.error(said)
         if isinstance(event, list):
             return [answers.with_id(answers.error_of(500, said), events.text(one.id)) for one in event]
         return answers.error_of(500, said)

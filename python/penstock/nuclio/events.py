@@ -40,6 +40,11 @@ def text(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
+def is_raw(event: Any) -> bool:
+    """Tell whether an event has bytes for strings; an empty path is a string even then."""
+    return type(event.path) is bytes or type(event.trigger.kind) is bytes
+
+
 def decode(event: Any) -> None:
     """Make texts of an event's bytes, as they are where NUCLIO_PYTHON_DECODE_EVENT_STRINGS is "disabled"."""
     for name in ("content_type", "id", "method", "path", "url", "type", "type_version", "version", "topic"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from penstock.errors import GraphError
 from penstock.frontend import Frontend
 from penstock.inspection import METRICS
 from penstock.nuclio import answers, chunks, events
-from penstock.nuclio.logs import NuclioHandler, NuclioLogger, level_of
+from penstock.nuclio.logs import Lines, NuclioHandler, NuclioLogger, level_of
 from penstock.nuclio.records import Records
 from penstock.server import GraphServer
 
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 _SPEC_FILE = "serving_spec.json"  # in a folder, where that is what is mounted
 _DRAIN_SECONDS = 8.0  # Nuclio waits 10 for a worker, by default
+_CLOSE_SECONDS = 1.0  # of these, for what is left to be closed and for the interpreter's end
 _AT_ONCE = 64
+_LONG = 32 * 1024  # answers that the socket may not take in one piece
 _NOTHING = object()
 _GETS = ("GET", "HEAD")
 
@@ -96,7 +100,7 @@ class Worker:
         self._inspection = compiled.inspection
         self._inspection.attach(server.graph, self._counts)
         self._frontend = Frontend(server.name, compiled.models, compiled.routers)
-        self._records = Records(self._engine, context, compiled)
+        self._records = Records(self._engine, context, compiled, server._failed)
         self._streams = _streams(server.streaming)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()  # guards the start of _threads
@@ -106,9 +110,10 @@ class Worker:
 
     def _set_up_logs(self) -> None:
         server, level = self.server, level_of(self.server.context.verbose)
-        server.context.logger = NuclioLogger(f"penstock.{server.name}", lambda: self.context.logger, level)
+        self._lines = Lines(lambda: self.context.logger)
+        server.context.logger = NuclioLogger(f"penstock.{server.name}", self._lines, level)
         own = logging.getLogger("penstock")
-        own.handlers[:] = [NuclioHandler(lambda: self.context.logger)]
+        own.handlers[:] = [NuclioHandler(self._lines)]
         own.setLevel(level)
         own.propagate = False
 
@@ -121,14 +126,28 @@ class Worker:
 
     def answer_here(self, event: Any) -> Response:
         """Answer an event on the thread of the processor's loop."""
-        response = self.answer(event)
+        self._lines.release()
+        # Steps do not see that loop, so that they may run one of their own, as they may elsewhere.
+        loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            response = self.answer(event)
+        finally:
+            asyncio._set_running_loop(loop)
         self._records.look_later()
+        self._hand_over(len(response.body))
         return response
+
+    def _hand_over(self, size: int) -> None:
+        """Write the lines of an event ahead of its answer, and none into it."""
+        self._lines.flush()
+        if size > _LONG:
+            self._lines.hold()
 
     def answer(self, event: Any, *, streams: bool = False) -> Response:
         """Answer an event; whatever happens, this is a response."""
         try:
-            if type(event.path) is bytes:
+            if events.is_raw(event):
                 events.decode(event)
             kind = events.kind_of(event)
             if events.is_stream(kind):
@@ -155,9 +174,11 @@ class Worker:
 
     def answer_all(self, batch: list[Any]) -> list[Response]:
         """Answer a batch of events, all at once, so that the graph's own batches form."""
-        if len(batch) == 1:
-            return [self._answer_of_batch(batch[0])]
-        return list(self._pool().map(self._answer_of_batch, batch))
+        self._lines.release()
+        each = map if len(batch) == 1 else self._pool().map
+        found = list(each(self._answer_of_batch, batch))
+        self._hand_over(sum(len(response.body) for response in found))
+        return found
 
     def _answer_of_batch(self, event: Any) -> Response:
         return answers.with_id(self.answer(event), events.text(event.id))
@@ -169,7 +190,8 @@ class Worker:
             return list(
                 await asyncio.gather(*(loop.run_in_executor(self._pool(), self._answer_of_batch, one) for one in event))
             )
-        response = await loop.run_in_executor(self._pool(), lambda: self.answer(event, streams=self._streams))
+        run = contextvars.copy_context().run  # Nuclio's logger may be the request's
+        response = await loop.run_in_executor(self._pool(), lambda: run(self.answer, event, streams=self._streams))
         self._records.look_later()
         return response
 
@@ -207,24 +229,37 @@ class Worker:
         return response
 
     async def drain(self) -> None:
-        """Settle the records of streams that are under way: their partitions may go to another worker."""
+        """Settle the records of streams that are under way: their partitions go to another worker, or come anew."""
         await self._records.drain(_DRAIN_SECONDS)
+        self._records.give_up()
 
     async def terminate(self) -> None:
         """Settle all, and end the process: Nuclio would go on waiting for one that stays."""
-        await self._records.drain(_DRAIN_SECONDS / 2)
-        settled = await asyncio.get_running_loop().run_in_executor(None, self._close)
+        end = time.monotonic() + _DRAIN_SECONDS - _CLOSE_SECONDS
+        await self._records.drain((_DRAIN_SECONDS - _CLOSE_SECONDS) / 2)
+        settled = await asyncio.get_running_loop().run_in_executor(None, self._engine.drain, end - time.monotonic())
         await self._records.drain(0.0)
-        if not settled:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)  # a handler is still at it, and would keep the interpreter; 1 would end all other workers
+        self._lines.flush()
+        _end_in(max(_CLOSE_SECONDS, end - time.monotonic() if settled else 0.0))
+        self.server.close()
+        if not settled:  # a handler is still at it, and would keep the interpreter
+            _end()
+        _end_in(_CLOSE_SECONDS)
         sys.exit(0)
 
-    def _close(self) -> bool:
-        settled = self._engine.drain(_DRAIN_SECONDS / 2)
-        self.server.close()
-        return settled
+
+def _end_in(seconds: float) -> None:
+    """End the process by then, if it is still there: a thread of a step's own may keep the interpreter."""
+    timer = threading.Timer(seconds, _end)
+    timer.daemon = True
+    timer.start()
+
+
+def _end() -> None:
+    """End the process, whatever runs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # 1 would end all other workers, too
 
 
 def _modules(filename: str) -> list[ModuleType | dict[str, Any]]:
