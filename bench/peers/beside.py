@@ -59,18 +59,19 @@ def numbers(answer: Any) -> Iterator[float]:
         yield answer
 
 
-def answers_rightly(port: int, path: str, body: Path) -> bool:
-    """Tell whether the server is there and computes what it should."""
+def wrong_with(port: int, path: str, body: Path) -> str:
+    """Say what is wrong with the server's answer; nothing if it is there and computes what it should."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("POST", path, body.read_bytes(), {"Content-Type": "application/json"})
         response = connection.getresponse()
         content = response.read()
-    except OSError:
-        return False
+    except OSError as error:
+        return str(error)
     finally:
         connection.close()
-    return response.status == 200 and 10 in numbers(json.loads(content))
+    right = response.status == 200 and 10 in numbers(json.loads(content))
+    return "" if right else f"{response.status} {content.decode(errors='replace')}"
 
 
 @contextmanager
@@ -87,10 +88,12 @@ def peer_server(name: str, peer: Peer, venv: Path, load: Load, batched: bool = F
         command, body, log = peer.command(start), load.body(name, peer.body), folder / "log"
         with whole(command, log, environment=environment, folder=folder) as server:
             end = time.monotonic() + START
-            while not answers_rightly(start.port, peer.path, body):
+            while wrong := wrong_with(start.port, peer.path, body):
                 if server.poll() is not None or time.monotonic() > end:
                     said = log.read_text(errors="replace")[-3000:]
-                    raise RuntimeError(f"{peer.title} did not answer within {START} s, or ended:\n{said}")
+                    raise RuntimeError(
+                        f"{peer.title} ended, or did not answer rightly within {START} s: {wrong}\n{said}"
+                    )
                 time.sleep(0.2)
             yield Side(load, server.pid, start.port, start.grpc_port, peer.path, body)
 
@@ -103,8 +106,8 @@ def penstock(load: Load, function: str) -> Iterator[Side]:
         body = load.body(
             "penstock", {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
         )
-        if not answers_rightly(port, PROTOCOL, body):
-            raise RuntimeError("penstock does not answer")
+        if wrong := wrong_with(port, PROTOCOL, body):
+            raise RuntimeError(f"penstock does not answer: {wrong}")
         yield Side(load, server.pid, port, grpc_port, PROTOCOL, body)
 
 

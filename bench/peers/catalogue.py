@@ -89,11 +89,14 @@ class Peer:
 
 
 def triton(start: Start) -> list[str]:
-    """Lay out the model repository, with the stub of this Python beside the model, where Triton looks first."""
+    """Lay out the model repository, and choose the stub of this Python for the backend."""
     home = start.packages() / "pytriton/tritonserver"
     model = start.folder / "models/m"
     (model / "1").mkdir(parents=True)
     (model / "1/model.py").symlink_to(SERVERS / "triton_app.py")
+    stub = home / "backends/python/triton_python_backend_stub"
+    if not stub.exists():
+        stub.symlink_to(home / "python_backend_stubs/{}.{}".format(*sys.version_info) / stub.name)
     size, shape = (BATCH, "[4]") if start.batched else (0, "[-1, 4]")
     batching = f"dynamic_batching {{ max_queue_delay_microseconds: {DELAY * 1e6:.0f} }}" if start.batched else ""
     answer = shape.replace("4", "1")
@@ -159,7 +162,7 @@ PEERS: dict[str, Peer] = {
     "triton": Peer(
         "Triton, Python backend",
         "nvidia-pytriton",
-        ("nvidia-pytriton~=0.7.0", "numpy<3"),
+        ("nvidia-pytriton~=0.7.0", "numpy<2"),  # what it was built with
         triton,
         at_least=2.5,
         grpc_at_most=0.2,

@@ -3,7 +3,10 @@
 import sys
 
 import kserve
+import uvicorn
+from grpc import aio
 from kserve.protocol.infer_type import InferOutput, InferResponse
+from kserve.utils.utils import generate_uuid
 from model import predict
 
 
@@ -16,10 +19,18 @@ class Small(kserve.Model):
         result = predict(payload.inputs[0].as_numpy())
         output = InferOutput("y", list(result.shape), "FP32")
         output.set_data_from_numpy(result, binary_data=False)
-        return InferResponse(response_id=payload.id, model_name="m", infer_outputs=[output])
+        return InferResponse(response_id=payload.id or generate_uuid(), model_name="m", infer_outputs=[output])
+
+
+def on_loopback():
+    """Have it listen on 127.0.0.1 only, for which it has no option."""
+    configure, listen = uvicorn.Config, aio.Server.add_insecure_port
+    uvicorn.Config = lambda app, host, **more: configure(app, host=host.replace("0.0.0.0", "127.0.0.1"), **more)
+    aio.Server.add_insecure_port = lambda server, at: listen(server, at.replace("[::]", "127.0.0.1"))
 
 
 if __name__ == "__main__":
+    on_loopback()
     kserve.ModelServer(
         http_port=int(sys.argv[1]),
         grpc_port=int(sys.argv[2]),
