@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from penstock.checks import EMPTY, check_routes
-from penstock.compile import check_graph
+from penstock.checks import EMPTY, Shape, check_routes
 from penstock.errors import GraphError, NameNotFound, PenstockError
 from penstock.files import local_copy
 from penstock.function import ServingFunction
+from penstock.guarantees import exactly_once_of
 from penstock.natives import is_storey_name
+from penstock.partition import part_of
 from penstock.resolve import Resolver, fit_arguments, nearest, signature_of
 from penstock.server_text import refuse_foreign
 from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
@@ -35,6 +37,33 @@ _INJECTED = (
     "resolver",
 )
 _DEFAULT_ROUTER = "penstock.serving.ModelRouter"
+
+
+def check_graph(
+    graph: Any, function: str | None = None, triggers: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Check all that needs neither names nor a run, of the whole graph or of what one function runs and triggers.
+
+    Raises
+    ------
+    GraphError
+        What is wrong.
+
+    Examples
+    --------
+    >>> from penstock.graph import RootFlowStep
+    >>> check_graph(RootFlowStep())
+    Traceback (most recent call last):
+        ...
+    penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
+    """
+    if graph is None:
+        raise GraphError(EMPTY)
+    if isinstance(graph, RouterStep):
+        check_routes(graph, graph.name)
+    else:
+        part = part_of(graph, function)
+        exactly_once_of(part, Shape(part.graph), triggers or {})
 
 
 def problems_of(fn: ServingFunction, namespace: Any = None) -> list[str]:
@@ -112,7 +141,7 @@ class _Check:
         yield from found
         yield from _raised(lambda: refuse_foreign(graph))
         if not found:
-            yield from _raised(lambda: check_graph(graph))
+            yield from _raised(lambda: check_graph(graph, triggers=self._fn.triggers))
 
     def _sources(self) -> Iterator[str]:
         found: list[Any] = []
@@ -186,7 +215,8 @@ class _Check:
         if used and hasattr(graph, "get_queue_links"):
             yield from _raised(lambda: queue_links(graph))
             for name in used:
-                yield from _raised(lambda name=name: check_graph(graph, name))  # type: ignore[misc]  # bound at once
+                triggers = defined[name].triggers if name in defined else {}
+                yield from _raised(functools.partial(check_graph, graph, name, triggers))
 
 
 def _raised(call: Callable[[], Any], step: str = "") -> list[str]:

@@ -14,11 +14,12 @@ from penstock.compiled import Compiled
 from penstock.errors import GraphError
 from penstock.frontend import Frontend
 from penstock.graph import RootFlowStep
+from penstock.guarantees import ENTRY, ExactlyOnce, exactly_once_of, refuse_callers
 from penstock.handlers import Loaded, load_step
 from penstock.inspection import Inspection
 from penstock.models import V2ModelServer
 from penstock.parallel import ParallelRun
-from penstock.partition import part_of
+from penstock.partition import Part, part_of
 from penstock.queues import Inlet, inlets_of, queue_step
 from penstock.resolve import Resolver
 from penstock.routers import BaseModelRouter, ModelRouter, Route
@@ -27,6 +28,7 @@ from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
     from penstock._core import Plan
+    from penstock.kafka.transactions import Transactions
 
 _CAPACITY = 1024
 _DEFAULT_ROUTER = "penstock.serving.ModelRouter"
@@ -40,30 +42,6 @@ class _Place:
     entry: int
     exits: list[int]
     inner: list[int]  # those whose failures are failures of the step
-
-
-def check_graph(graph: Any, function: str | None = None) -> None:
-    """Check all that needs neither names nor a run, of the whole graph or of what one function runs.
-
-    Raises
-    ------
-    GraphError
-        What is wrong.
-
-    Examples
-    --------
-    >>> from penstock.graph import RootFlowStep
-    >>> check_graph(RootFlowStep())
-    Traceback (most recent call last):
-        ...
-    penstock.errors.GraphError: no models or steps were set, use function.set_topology() and add steps
-    """
-    if graph is None:
-        raise GraphError(EMPTY)
-    if isinstance(graph, RouterStep):
-        check_routes(graph, graph.name)
-    else:
-        Shape(part_of(graph, function).graph)
 
 
 def compile_graph(
@@ -105,6 +83,8 @@ class _Builder:
         self._results: list[Any] = []
         self._streams: dict[str, Any] = {}
         self._inlets: list[Inlet] = []
+        self._guarded: ExactlyOnce | None = None
+        self._transactions: Transactions | None = None
         self.closers: list[Callable[[], None]] = []
 
     def router_topology(self, graph: RouterStep) -> Compiled:
@@ -114,6 +94,7 @@ class _Builder:
     def flow_topology(self, graph: RootFlowStep) -> Compiled:
         part = part_of(graph, self._context.current_function)
         shape = Shape(part.graph)
+        self._guarded = self._exactly_once(part, shape)
         answering = shape.answering()
         places: dict[str, _Place] = {}
         for name, step in part.graph.steps.items():
@@ -135,11 +116,43 @@ class _Builder:
             for reader in inlet.readers:
                 self._core.connect(start, places[reader].entry)
         self._join(shape, places)
+        self._name_streams(graph)
+        entries = [places[name].entry for name in shape.entries]
+        if self._guarded is not None and self._guarded.steps.issuperset(shape.entries):
+            return self._closed_to_callers(entries)
+        return self._compiled(entries, responds=shape.responder is not None)
+
+    def _name_streams(self, graph: RootFlowStep) -> None:
+        """Have the queues of the spec know what they write to."""
         for name, stream in self._streams.items():
             written = graph.steps.get(name)
             if isinstance(written, QueueStep):
                 written._stream = stream
-        return self._compiled([places[name].entry for name in shape.entries], responds=shape.responder is not None)
+
+    def _closed_to_callers(self, entries: list[int]) -> Compiled:
+        records = self._core.add_step(ENTRY, "pass")
+        for entry in entries:
+            self._core.connect(records, entry)
+        refusal = self._core.add_step("callers, refused", "map", refuse_callers, full_event=True, responder=True)
+        return self._compiled([refusal], responds=True)
+
+    def _exactly_once(self, part: Part, shape: Shape) -> ExactlyOnce | None:
+        """Find what is handled exactly once; in a server of our own, prepare its transactions."""
+        triggers = getattr(self._context.server, "triggers", None)
+        guarded = exactly_once_of(part, shape, triggers or {})
+        if guarded is None or self._context.is_mock:
+            return None
+        if triggers is None:
+            raise GraphError("guarantee='exactly_once' is kept by `penstock serve` alone: here others read the streams")
+        from penstock.kafka.transactions import Transactions
+
+        reading, here = guarded.reading, self._context.current_function
+        name = f"{self._context.name}.{here}" if here not in ("", "*") else self._context.name
+        self._transactions = Transactions(
+            reading.brokers, name, client=reading.producer(), interval=reading.commit_interval
+        )
+        self.closers.append(self._transactions.close)
+        return guarded
 
     def _join(self, shape: Shape, places: dict[str, _Place]) -> None:
         for name, place in places.items():
@@ -157,7 +170,7 @@ class _Builder:
         inspection = Inspection(self._context.name, self._models)
         plan = self._finish(entries, inspection)
         made = (self._models, self._routers, self._coroutines, self._results, self._streams, self._inlets)
-        return Compiled(plan, responds, *made, self.closers, inspection)
+        return Compiled(plan, responds, *made, self.closers, inspection, self._transactions)
 
     def _put_ahead(self, place: _Place, name: str, what: str, function: Callable[[Any], Any]) -> None:
         """Have every event go through a function before it enters a step; to the user it is that step."""
@@ -205,7 +218,10 @@ class _Builder:
         return _Place(index, [choice], [index, choice])
 
     def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> _Place:
-        function, stream, most = queue_step(step, name, self._context, read=bool(read), answers=answers)
+        part = self._transactions if self._guarded is not None and name in self._guarded.steps else None
+        function, stream, most = queue_step(
+            step, name, self._context, read=bool(read), answers=answers, transactions=part
+        )
         if stream is not None:
             self._streams[name] = stream
             self.closers.append(stream.close)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penstock._core import Plan
     from penstock.inspection import Inspection
+    from penstock.kafka.transactions import Transactions
     from penstock.queues import Inlet
 
 
@@ -38,6 +39,8 @@ class Compiled:
         What ends the processes of routes; to be called after the graph has ended.
     inspection : Inspection
         What a server's own pages ask.
+    transactions : Transactions, optional
+        Those of the sources that read exactly once.
     """
 
     plan: Plan
@@ -50,3 +53,4 @@ class Compiled:
     inlets: list[Inlet]
     closers: list[Callable[[], None]]
     inspection: Inspection
+    transactions: Transactions | None = None

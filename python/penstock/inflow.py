@@ -6,7 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from penstock.errors import GraphError
+
 if TYPE_CHECKING:
+    from penstock.kafka.settings import Reading
     from penstock.server import GraphServer
 
 _logger = logging.getLogger("penstock")
@@ -46,25 +49,37 @@ class Inflow:
         compiled = server.compiled
         for inlet in compiled.inlets if compiled is not None else ():
             from penstock.kafka.settings import of_queue
-            from penstock.kafka.source import KafkaSource
 
-            reading = of_queue(inlet.path, inlet.options, group=inlet.group)
-            self.sources.append(
-                KafkaSource(reading, server.engine.core, inlet.entry, graph=server.name, on_ready=on_ready)
-            )
+            self._add_kafka(server, of_queue(inlet.path, inlet.options, group=inlet.group), on_ready, inlet.entry)
         for name, trigger in (server.triggers or {}).items():
             if trigger["kind"] in ("kafka-cluster", "kafka"):
-                from penstock.kafka.settings import of_trigger
-                from penstock.kafka.source import KafkaSource
+                from penstock.guarantees import ENTRY
+                from penstock.kafka.settings import EXACTLY_ONCE, of_trigger
 
                 reading = of_trigger(trigger, group=server.name)
-                self.sources.append(KafkaSource(reading, server.engine.core, graph=server.name, on_ready=on_ready))
+                self._add_kafka(server, reading, on_ready, ENTRY if reading.guarantee == EXACTLY_ONCE else None)
             elif trigger["kind"] == "cron":
                 from penstock.cron import CronSource
 
                 self.sources.append(CronSource(name, trigger, server.engine.submit))
             elif trigger["kind"] != "http":
                 _logger.warning("trigger '%s' is of the kind %s, which only Nuclio serves", name, trigger["kind"])
+
+    def _add_kafka(
+        self, server: GraphServer, reading: Reading, on_ready: Callable[[bool], None], entry: str | None = None
+    ) -> None:
+        from penstock.kafka.settings import EXACTLY_ONCE
+        from penstock.kafka.source import KafkaSource
+
+        compiled = server.compiled
+        sure = compiled is not None and reading.guarantee == EXACTLY_ONCE
+        transactions = compiled.transactions if sure and compiled is not None else None
+        if sure and transactions is None:
+            raise GraphError("guarantee='exactly_once' is for flows: a router has no end that is a queue of Kafka")
+        core = server.engine.core
+        self.sources.append(
+            KafkaSource(reading, core, entry, graph=server.name, on_ready=on_ready, transactions=transactions)
+        )
 
     def start(self) -> None:
         """Begin to bring events."""

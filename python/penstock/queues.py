@@ -11,6 +11,7 @@ from penstock.steps import QueueStep
 
 if TYPE_CHECKING:
     from penstock._core import Event
+    from penstock.kafka.transactions import Transactions
     from penstock.partition import Part
 
 _READ = ("kafka",)  # streams that a graph is read from here; Nuclio reads the others
@@ -49,22 +50,23 @@ def inlets_of(part: Part, context: Any) -> list[Inlet]:
     """List the streams that bring events to a part of a graph; there are none in a test, nor on Nuclio."""
     if context.is_mock or getattr(context.server, "triggers", None) is None:
         return []
-    steps = part.graph.steps
-    queues, behind = dict(part.queues), dict(part.reads)
-    if context.current_function == "*":
-        for name, step in steps.items():
-            readers = [later for later, each in steps.items() if name in each.after]
-            if isinstance(step, QueueStep) and readers:
-                queues[name], behind[name] = step, readers
     found = []
-    for name, queue in queues.items():
-        if not _is_read_here(queue):
-            continue
-        owner = getattr(steps[behind[name][0]], "function", None) or ""
+    for name, (queue, readers) in streams_read(part).items():
+        owner = getattr(part.graph.steps[readers[0]], "function", None) or ""
         group = f"{context.name}-{owner}" if owner not in ("", "*") else context.name
-        options = dict(queue.queue_options)
-        found.append(Inlet(name, queue.path or "", options, behind[name], f"{name}.{_READERS}", group))
+        found.append(Inlet(name, queue.path or "", dict(queue.queue_options), readers, f"{name}.{_READERS}", group))
     return found
+
+
+def streams_read(part: Part) -> dict[str, tuple[QueueStep, list[str]]]:
+    """List the queues whose streams are read by steps of a part, each with these steps."""
+    steps = part.graph.steps
+    read = {name: (queue, part.reads[name]) for name, queue in part.queues.items()}
+    for name, step in steps.items():
+        readers = [later for later, each in steps.items() if name in each.after]
+        if isinstance(step, QueueStep) and readers:
+            read[name] = (step, readers)
+    return {name: found for name, found in read.items() if _is_read_here(found[0])}
 
 
 def _is_read_here(queue: QueueStep) -> bool:
@@ -74,7 +76,13 @@ def _is_read_here(queue: QueueStep) -> bool:
 
 
 def queue_step(
-    step: QueueStep, name: str, context: Any, *, read: bool, answers: bool
+    step: QueueStep,
+    name: str,
+    context: Any,
+    *,
+    read: bool,
+    answers: bool,
+    transactions: Transactions | None = None,
 ) -> tuple[Callable[[Any], Any] | None, Any, int]:
     """Return what the core calls for a queue, the stream it writes to, and how many events it takes at once.
 
@@ -88,6 +96,8 @@ def queue_step(
         Whether a step reads it, here or in another function.
     answers : bool
         Whether it ends a graph whose last step answers: a queue answers None.
+    transactions : Transactions, optional
+        What its records are part of.
 
     Raises
     ------
@@ -103,6 +113,8 @@ def queue_step(
         return None, None, 1
     options = dict(step.queue_options)
     full_event = options.pop("full_event", None)
+    if transactions is not None:
+        options["transactions"] = transactions
     try:
         sink = QueueSink(step.path, full_event=read if full_event is None else bool(full_event), **options)
     except PenstockError as error:

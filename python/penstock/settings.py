@@ -210,9 +210,12 @@ class FunctionSettings:
         group: str = "serving",
         initial_offset: str = "earliest",
         workers: int = 1,
+        **options: Any,
     ) -> Set:
-        """Have the deployed function read Kafka topics."""
-        trigger = triggers.kafka(brokers, topics, group=group, initial_offset=initial_offset, workers=workers)
+        """Have the deployed function read Kafka topics; `options` are those of a queue, such as dead_letter."""
+        trigger = triggers.kafka(
+            brokers, topics, group=group, initial_offset=initial_offset, workers=workers, options=options
+        )
         return self.add_trigger(name, trigger)
 
     def add_v3io_stream_trigger(  # noqa: PLR0917  # the order is MLRun's

@@ -87,9 +87,15 @@ def cron(schedule: str | None, interval: str | None, event: Mapping[str, Any]) -
 
 
 def kafka(
-    brokers: Sequence[str] | str, topics: Sequence[str] | str, *, group: str, initial_offset: str, workers: int
+    brokers: Sequence[str] | str,
+    topics: Sequence[str] | str,
+    *,
+    group: str,
+    initial_offset: str,
+    workers: int,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Make a trigger that reads Kafka topics."""
+    """Make a trigger that reads Kafka topics; `options` are as a queue has them."""
     if initial_offset not in ("earliest", "latest"):
         raise GraphError(f"initial_offset is 'earliest' or 'latest', not {initial_offset!r}")
     attributes = {
@@ -97,6 +103,7 @@ def kafka(
         "topics": topics.split(",") if isinstance(topics, str) else list(topics),
         "consumerGroup": group,
         "initialOffset": initial_offset,
+        **options,
     }
     return {"kind": "kafka-cluster", "numWorkers": workers, "attributes": attributes}
 

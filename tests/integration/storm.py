@@ -2,6 +2,7 @@
 """Kills the processes of a graph at random while records go through it, and counts what came out.
 
 storm.py [--messages N] [--kills N] [--seed N] [--broker HOST:PORT]
+storm.py --exactly-once ...     # the same with transactions
 """
 
 import argparse
@@ -159,6 +160,10 @@ def _disordered(found):
 
 
 def main():
+    if sys.argv[1:2] == ["--exactly-once"]:
+        import exactly_once
+
+        return exactly_once.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=20)

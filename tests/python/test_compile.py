@@ -2,8 +2,8 @@
 
 import penstock
 import pytest
+from penstock.checking import check_graph
 from penstock.checks import Shape
-from penstock.compile import check_graph
 from penstock.errors import GraphError
 from penstock.graph import RootFlowStep
 

@@ -53,13 +53,26 @@ def test_offsets_are_never_committed_by_the_client():
     assert settings["partition.assignment.strategy"] == "cooperative-sticky"
 
 
+def test_a_group_of_the_newer_protocol_is_told_nothing_that_the_brokers_decide():
+    options = {"client_options": {"group.protocol": "consumer"}, "trigger_args": {"sessionTimeout": "3s"}}
+    settings = of_queue("kafka://h:1/t", options, group="g").consumer()
+    assert settings["group.protocol"] == "consumer"
+    assert not {"partition.assignment.strategy", "session.timeout.ms"} & settings.keys()
+
+
+def test_settings_of_transactions_are_the_producers():
+    reading = of_queue("kafka://h:1/t", {"client_options": {"transaction.timeout.ms": 5000}}, group="g")
+    assert reading.producer() == {"transaction.timeout.ms": 5000}
+    assert "transaction.timeout.ms" not in reading.consumer()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"on_poison": "ignore"}, "on_poison is one of stop, dead_letter, skip"),
         ({"on_poison": "dead_letter"}, "say which topic"),
         ({"initial_offset": "middle"}, "initial_offset is 'earliest' or 'latest'"),
-        ({"guarantee": "exactly_once"}, "guarantees 'at_least_once', not 'exactly_once'"),
+        ({"guarantee": "at_most_once"}, "guarantee is 'at_least_once' or 'exactly_once', not 'at_most_once'"),
         ({"max_in_flight": 0}, "max_in_flight is more than 0"),
     ],
 )

@@ -33,6 +33,10 @@ class Assignment:
         The offset of a record that has killed as often as is borne; -1 for none.
     stopped : bool
         A record has failed for good, and nothing was said about what to do with such.
+    stop_at : int
+        The offset from which on nothing is taken, as the record there fails; -1 for none.
+    committed : int
+        Where the group is.
     """
 
     def __init__(self, topic: str, number: int, start: int, journal: Journal) -> None:
@@ -47,7 +51,18 @@ class Assignment:
         self.probe_end = 0
         self.deadly = -1
         self.stopped = False
+        self.stop_at = -1
+        self.committed = start
         self.paused = False
+
+    def rewind(self, position: int) -> None:
+        """Begin again there; what is known of deadly records stays."""
+        self.offsets.revoke()
+        self.offsets = Offsets(position)
+        self.committed = position
+        self.waiting.clear()
+        self.weight = 0
+        self.stopped = self.paused = False
 
     @property
     def is_crowded(self) -> bool:
@@ -60,10 +75,14 @@ class Assignment:
         """Topic and number."""
         return self.topic, self.number
 
+    def wants(self, offset: int) -> bool:
+        """Tell whether a record that has been read is to be handled."""
+        if 0 <= self.stop_at <= offset:
+            self.stopped = True
+        return not self.stopped
+
     def takes(self, most: int) -> bool:
         """Tell whether a record may be admitted now."""
-        if self.stopped:
-            return False
         return int(self.offsets.open) < (1 if self.probing else most)
 
     def __repr__(self) -> str:

@@ -6,9 +6,13 @@ import functools
 import logging
 import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from penstock.errors import StreamError
 from penstock.extras import load_extra
+
+if TYPE_CHECKING:
+    from penstock.kafka.transactions import Transactions
 
 PREFIX = "penstock.error."
 ATTEMPTS = PREFIX + "attempts"
@@ -31,14 +35,26 @@ class DeadLetters:
         What failed, for the headers.
     client : dict, optional
         Further settings of the client, under its own names.
+    transactions : Transactions, optional
+        What the letters are part of; then they count as written when the transaction has them.
     """
 
     def __init__(
-        self, brokers: str, topic: str, *, graph: str = "", version: str = "", client: dict[str, Any] | None = None
+        self,
+        brokers: str,
+        topic: str,
+        *,
+        graph: str = "",
+        version: str = "",
+        client: dict[str, Any] | None = None,
+        transactions: Transactions | None = None,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", "a dead-letter topic")
         self.topic = topic
         self._about = {"graph": graph, "version": version}
+        self._transactions = transactions
+        if transactions is not None:
+            return
         self._failures = (kafka.KafkaException, BufferError)
         self._producer = kafka.Producer(
             {"bootstrap.servers": brokers, "enable.idempotence": True, "message.timeout.ms": int(_SECONDS * 1000)}
@@ -49,6 +65,8 @@ class DeadLetters:
     def write(self, letters: Iterable[tuple[Any, dict[str, Any]]]) -> list[bool]:
         """Write messages, each with what is known about its failure; tell which of them the brokers have."""
         written: list[bool] = []
+        if self._transactions is not None:
+            return self._write_along(letters, self._transactions)
         try:
             for place, (message, failure) in enumerate(letters):
                 written.append(False)
@@ -64,9 +82,21 @@ class DeadLetters:
         self._producer.flush(_SECONDS + 1.0)
         return written
 
+    def _write_along(self, letters: Iterable[tuple[Any, dict[str, Any]]], transactions: Transactions) -> list[bool]:
+        written: list[bool] = []
+        try:
+            for message, failure in letters:
+                headers = headers_of(message, failure | self._about)
+                transactions.produce(self.topic, message.value(), message.key(), headers=headers)
+                written.append(True)
+        except StreamError as error:
+            _logger.error("a dead letter could not be sent: %s", error)
+        return written
+
     def close(self) -> None:
         """Let go of the connections."""
-        self._producer.flush(1.0)
+        if self._transactions is None:
+            self._producer.flush(1.0)
 
 
 def _report(written: list[bool], place: int, error: Any, _message: Any) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock._core import Offsets
 from penstock.kafka.dead_letters import DeadLetters, failure_of
 from penstock.kafka.settings import Reading
+
+if TYPE_CHECKING:
+    from penstock.kafka.transactions import Transactions
 
 _AGAIN = 1.0  # seconds until dead letters that could not be written are tried again
 _logger = logging.getLogger("penstock")
@@ -38,25 +41,27 @@ class Poison:
         Those that are still to be written to the dead-letter topic.
     """
 
-    def __init__(self, reading: Reading, *, graph: str = "") -> None:
+    def __init__(self, reading: Reading, *, graph: str = "", transactions: Transactions | None = None) -> None:
         self._policy = reading.on_poison
         self.pending: list[Failed] = []
         self._try_at = 0.0
         self._letters: DeadLetters | None = None
         if self._policy == "dead_letter":
-            self._letters = DeadLetters(reading.brokers, reading.dead_letter, graph=graph, client=reading.producer())
+            self._letters = DeadLetters(
+                reading.brokers, reading.dead_letter, graph=graph, client=reading.producer(), transactions=transactions
+            )
 
     def add(self, failed: Failed) -> None:
         """Take a failed record over."""
         self.pending.append(failed)
 
-    def settle(self) -> list[tuple[str, int]]:
-        """Deal with what has failed; return the partitions that have to be held."""
+    def settle(self) -> list[Failed]:
+        """Deal with what has failed; return what its partitions have to be held for."""
         if not self.pending or time.monotonic() < self._try_at:
             return []
         failed, self.pending = [one for one in self.pending if not one.offsets.revoked], []
         if self._policy == "stop":
-            return [(one.message.topic(), one.message.partition()) for one in failed]
+            return failed
         if self._letters is None:
             for one in failed:
                 _logger.error("%s: skipped, as on_poison says: %s: %s", _place(one.message), one.kind, one.text)

@@ -10,8 +10,13 @@ from typing import Any
 from penstock.errors import GraphError
 
 ON_POISON = ("stop", "dead_letter", "skip")
+AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 _OFFSETS = ("earliest", "latest")
+_OFTEN = 0.1  # seconds between commits that readers of the output wait for
 _OF_CONNECTIONS = ("security.", "sasl.", "ssl.", "enable.ssl.", "client.", "broker.", "socket.")
+_OF_TRANSACTIONS = ("transaction.",)
+# What the brokers decide in groups of the newer protocol, KIP-848; a client that says so anyway is refused.
+_OF_BROKERS = ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Reading:
         Seconds between commits.
     revoke_wait : float
         Seconds that a rebalance waits for records of partitions that go elsewhere.
+    guarantee : str
+        "at_least_once" or "exactly_once".
     client : dict
         Further settings of the client, under its own names.
     """
@@ -58,11 +65,12 @@ class Reading:
     max_uncommitted: int = 10_000
     commit_interval: float = 1.0
     revoke_wait: float = 10.0
+    guarantee: str = AT_LEAST_ONCE
     client: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # there are passwords in it
 
     def consumer(self) -> dict[str, Any]:
         """Return the settings of a consumer."""
-        return {
+        settings = {
             "bootstrap.servers": self.brokers,
             "group.id": self.group,
             "auto.offset.reset": self.initial_offset,
@@ -73,11 +81,13 @@ class Reading:
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 16_384,
             "isolation.level": "read_committed",
-        } | dict(self.client)
+        } | {key: value for key, value in self.client.items() if not key.startswith(_OF_TRANSACTIONS)}
+        decided = _OF_BROKERS if settings.get("group.protocol") == "consumer" else ()
+        return {key: value for key, value in settings.items() if key not in decided}
 
     def producer(self) -> dict[str, Any]:
         """Return the settings of a producer beside this consumer: the same brokers and credentials."""
-        return {key: value for key, value in self.client.items() if key.startswith(_OF_CONNECTIONS)}
+        return {key: value for key, value in self.client.items() if key.startswith(_OF_CONNECTIONS + _OF_TRANSACTIONS)}
 
 
 def address_of(path: str, brokers: str | Sequence[str] | None = None) -> tuple[str, str]:
@@ -153,9 +163,7 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         raise GraphError(f"{where}: on_poison is one of {', '.join(ON_POISON)}, not {on_poison!r}")
     if on_poison == "dead_letter" and not dead_letter:
         raise GraphError(f"{where}: say which topic the dead letters go to: dead_letter='topic'")
-    guarantee = said.get("guarantee", "at_least_once")
-    if guarantee != "at_least_once":
-        raise GraphError(f"{where}: this version of penstock guarantees 'at_least_once', not {guarantee!r}")
+    guarantee = guarantee_of(said, where)
     initial = str(said.get("initial_offset") or said.get("initialOffset") or "earliest").lower()
     if initial not in _OFFSETS:
         raise GraphError(f"{where}: initial_offset is 'earliest' or 'latest', not {initial!r}")
@@ -166,6 +174,8 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         initial_offset=initial,
         dead_letter=dead_letter,
         on_poison=on_poison,
+        guarantee=guarantee,
+        commit_interval=_OFTEN if guarantee == EXACTLY_ONCE else Reading.commit_interval,
         client=_client(said),
     )
     numbers = {
@@ -177,6 +187,20 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         if number <= 0:
             raise GraphError(f"{where}: {name} is more than 0, not {number}")
     return dataclasses.replace(reading, **numbers)
+
+
+def guarantee_of(said: Mapping[str, Any], where: str) -> str:
+    """Read what is promised of the records.
+
+    Examples
+    --------
+    >>> guarantee_of({}, "the queue"), guarantee_of({"guarantee": "exactly_once"}, "the queue")
+    ('at_least_once', 'exactly_once')
+    """
+    guarantee = str(said.get("guarantee") or AT_LEAST_ONCE)
+    if guarantee not in (AT_LEAST_ONCE, EXACTLY_ONCE):
+        raise GraphError(f"{where}: guarantee is {AT_LEAST_ONCE!r} or {EXACTLY_ONCE!r}, not {guarantee!r}")
+    return guarantee
 
 
 def connection_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Kafka topics as the source of a running graph: at least once, in the order of each partition.
+"""Kafka topics as the source of a running graph, in the order of each partition.
 
 One thread owns the consumer. It never blocks for long: what finds no room in the graph waits here, its partition
 paused. A record's offset is settled in the core when the last event made of it has ended; only then a commit may
@@ -10,24 +10,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from penstock._core import Core, Source
 from penstock.errors import BadBody, GraphClosed
 from penstock.extras import load_extra
 from penstock.kafka.assignment import Assignment
+from penstock.kafka.commits import Commits
+from penstock.kafka.exactly_once import TransactionalCommits
 from penstock.kafka.journal import Journal
 from penstock.kafka.poison import Failed, Poison
 from penstock.kafka.records import record_of
 from penstock.kafka.settings import Reading
 from penstock.kafka.topics import make_topics
 
+if TYPE_CHECKING:
+    from penstock.kafka.transactions import Transactions
+
 _MOST = 1000  # messages taken at once
 _LOOK = 0.1  # seconds that a look for messages takes, and so the longest that a failure waits to be heard of
+_MOMENT = 0.01
 _ALIVE = 0.5  # seconds between looks while the graph is full
 _NET_SECONDS = 10.0
-_PASSING_SECONDS = 2.0  # a rebalance takes no longer
 _logger = logging.getLogger("penstock")
 
 
@@ -46,6 +51,8 @@ class KafkaSource:
         The function's name, for dead letters.
     on_ready : callable, optional
         Called with False when a partition is held because of a record that failed for good.
+    transactions : Transactions, optional
+        What the records and all that is made of them are part of.
     """
 
     def __init__(
@@ -56,23 +63,28 @@ class KafkaSource:
         *,
         graph: str = "",
         on_ready: Callable[[bool], None] | None = None,
+        transactions: Transactions | None = None,
     ) -> None:
         self._kafka = load_extra("confluent_kafka", "kafka", f"the stream of '{reading.topics[0]}'")
         self._reading = reading
         self._source = Source(core, entry)
-        self._poison = Poison(reading, graph=graph)
+        self._poison = Poison(reading, graph=graph, transactions=transactions)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
-        self._commit_at = 0.0
         self._look_at = 0.0
         self._halting = False
         self._closing = False
         self._halted = threading.Event()
         self.rebalances = 0
         self.late = 0  # settlements of partitions that had gone elsewhere
-        self._consumer = self._kafka.Consumer(
-            reading.consumer() | {"on_commit": self._committed}, logger=logging.getLogger("penstock.kafka")
+        self._transactions = transactions
+        kind = Commits if transactions is None else TransactionalCommits
+        self._commits = kind(self._kafka, reading, self._source, self._assigned, self._hear_failures)
+        self._consumer = self._commits.consumer = self._kafka.Consumer(
+            reading.consumer() | {"on_commit": self._commits.heard}, logger=logging.getLogger("penstock.kafka")
         )
+        if isinstance(self._commits, TransactionalCommits) and transactions is not None:
+            self._commits.join(transactions, self._poison)
         self._thread = threading.Thread(target=self._run, name=f"penstock-kafka-{reading.topics[0]}", daemon=True)
 
     def start(self) -> None:
@@ -98,6 +110,8 @@ class KafkaSource:
         try:
             while not self._closing and not make_topics(self._reading):
                 self._source.wait(0, 1.0)
+            if self._transactions is not None:
+                self._transactions.start()
             self._consumer.subscribe(
                 list(self._reading.topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
             )
@@ -114,7 +128,7 @@ class KafkaSource:
 
     def _step(self) -> None:
         self._hear_failures()
-        self._commit_due()
+        self._commits.look()
         full = self._admit()
         if self._halting:
             for assignment in self._assigned.values():
@@ -122,8 +136,10 @@ class KafkaSource:
             self._halted.set()
         self._set_pauses()
         waiting = [assignment for assignment in self._assigned.values() if assignment.waiting]
-        if waiting or self._poison.pending:
-            probing = any(assignment.probing for assignment in waiting)
+        if self._commits.holding and not self._source.in_flight:  # others of the process are not as far
+            self._take(_MOMENT)
+        elif waiting or self._poison.pending or self._commits.holding:
+            probing = self._commits.holding or any(assignment.probing for assignment in waiting)
             self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK)
             if full and not probing and time.monotonic() < self._look_at:
                 return
@@ -142,7 +158,7 @@ class KafkaSource:
                 self._say_error(message.error())
                 continue
             assignment = self._assigned.get((message.topic(), message.partition()))
-            if assignment is None or assignment.stopped or self._halting:
+            if assignment is None or self._halting or not assignment.wants(message.offset()):
                 continue
             try:
                 assignment.waiting.append(record_of(message, assignment.offsets))
@@ -152,12 +168,12 @@ class KafkaSource:
 
     def _admit(self) -> bool:
         """Let in what there is room for; tell whether the graph is full."""
-        if self._halting or self._poison.pending:
+        if self._halting or self._poison.pending or self._commits.holding:
             return False
         for assignment in self._assigned.values():
             if not assignment.waiting or not assignment.takes(self._reading.max_uncommitted):
                 continue
-            room = self._reading.max_in_flight - self._source.in_flight
+            room = self._commits.most - self._source.in_flight
             if room <= 0:
                 return True
             if not self._admit_of(assignment, room):
@@ -200,17 +216,16 @@ class KafkaSource:
             return False
         if message.offset() > assignment.start:
             assignment.journal = Journal("probe", 1)
-        return self._commit_now([self._mark(assignment, message.offset())])
+        return self._commits.begin(assignment, message.offset())
 
     def _hear_failures(self) -> None:
         for origin, offsets, delivery, step, _status, kind, message, cause in self._source.take_failed():
-            if kind != "GraphClosed" and not offsets.revoked:
+            if kind != "GraphClosed" and not offsets.revoked and not self._commits.undoing:
                 self._poison.add(Failed(origin, offsets, delivery, step, kind, message, cause))
-        for topic, number in self._poison.settle():
-            assignment = self._assigned.get((topic, number))
+        for failed in () if self._commits.undoing else self._poison.settle():
+            assignment = self._assigned.get((failed.message.topic(), failed.message.partition()))
             if assignment is not None and not assignment.stopped:
-                assignment.stopped = True
-                assignment.waiting.clear()
+                self._commits.stop_at(assignment, failed.message.offset())
                 _logger.error("%r is held: a record has failed, and on_poison says nothing else", assignment)
                 self._say_ready(False)
 
@@ -231,64 +246,6 @@ class KafkaSource:
         except self._kafka.KafkaException as error:
             _logger.error("a partition could not be paused: %s", error)
 
-    # ---- commits
-
-    def _commit_due(self) -> None:
-        now = time.monotonic()
-        if now < self._commit_at:
-            return
-        self._commit_at = now + self._reading.commit_interval
-        due = []
-        for assignment in self._assigned.values():
-            if (assignment.probing and assignment.offsets.open) or (position := assignment.offsets.due()) is None:
-                continue
-            assignment.journal = Journal("run")
-            due.append(self._mark(assignment, position))
-        if due:
-            try:
-                self._consumer.commit(offsets=due, asynchronous=True)
-            except self._kafka.KafkaException as error:
-                self._committed(error, due)
-
-    def _mark(self, assignment: Assignment, position: int) -> Any:
-        return self._kafka.TopicPartition(
-            assignment.topic, assignment.number, position, metadata=assignment.journal.write()
-        )
-
-    def _committed(self, error: Any, partitions: Iterable[Any]) -> None:
-        if error is None:
-            return
-        level = logging.DEBUG if self._is_passing(error) else logging.WARNING
-        _logger.log(level, "offsets could not be committed, and are tried again: %s", error)
-        for partition in partitions:
-            if assignment := self._assigned.get((partition.topic, partition.partition)):
-                assignment.offsets.not_written()
-
-    def _commit_now(self, marks: list[Any]) -> bool:
-        """Commit and wait for it; tell whether it was done."""
-        if not marks:
-            return True
-        end = time.monotonic() + _PASSING_SECONDS
-        while error := self._failure_of_commit(marks):
-            if not self._is_passing(error) or time.monotonic() > end:
-                _logger.warning("offsets could not be committed: %s", error)
-                return False
-            self._source.wait(0, _LOOK)
-        return True
-
-    def _failure_of_commit(self, marks: list[Any]) -> Any:
-        try:
-            self._consumer.commit(offsets=marks, asynchronous=False)
-        except self._kafka.KafkaException as error:
-            return error.args[0]
-        return None
-
-    def _is_passing(self, error: Any) -> bool:
-        """Whether a commit has failed just because the group is about to agree anew."""
-        codes = self._kafka.KafkaError
-        code = error.code() if isinstance(error, codes) else None
-        return code in (codes.ILLEGAL_GENERATION, codes.REBALANCE_IN_PROGRESS, codes._WAIT_COORD)
-
     # ---- rebalances
 
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
@@ -300,9 +257,9 @@ class KafkaSource:
             assignment = self._take_over(consumer, partition, found)
             self._assigned[assignment.key] = assignment
             partition.offset = assignment.offsets.position
-            marks.append(self._mark(assignment, partition.offset))
+            marks.append(self._commits.mark(assignment, partition.offset))
         consumer.incremental_assign(partitions)
-        self._commit_now(marks)
+        self._commits.commit_now(marks)
 
     def _committed_before(self, consumer: Any, partitions: list[Any]) -> dict[tuple[str, int], Any]:
         """Ask where the group is; until there is an answer, nothing can go on anyway."""
@@ -329,7 +286,7 @@ class KafkaSource:
         assignment = Assignment(partition.topic, partition.partition, start, Journal("run"))
         if journal.died:
             _, assignment.probe_end = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
-            assignment.probing = self._reading.max_in_flight
+            assignment.probing = self._commits.probed
             assignment.journal = Journal("probe", journal.died)
             assignment.deadly = start if journal.is_deadly else -1
         return assignment
@@ -339,20 +296,13 @@ class KafkaSource:
         going = [self._assigned[key] for p in partitions if (key := (p.topic, p.partition)) in self._assigned]
         for assignment in going:
             assignment.waiting.clear()
-        end = time.monotonic() + self._reading.revoke_wait
-        while any(a.offsets.unsettled and not a.stopped for a in going) and time.monotonic() < end:
-            self._source.wait(0, 0.02)
-            self._hear_failures()
-        marks = []
-        for assignment in going:
-            assignment.journal = Journal("end")
-            marks.append(self._mark(assignment, assignment.offsets.position))
-        self._commit_now(marks)
+        self._commits.give_back(going)
         self._forget(going)
         consumer.incremental_unassign(partitions)
 
     def _lose(self, consumer: Any, partitions: list[Any]) -> None:
         """Others own the partitions already: nothing may be committed."""
+        self._commits.lose()
         self._forget([self._assigned[key] for p in partitions if (key := (p.topic, p.partition)) in self._assigned])
         consumer.incremental_unassign(partitions)
 
@@ -366,6 +316,8 @@ class KafkaSource:
         try:
             self._hear_failures()
             self._consumer.close()  # which revokes, and so commits
+            if self._transactions is not None and isinstance(self._commits, TransactionalCommits):
+                self._transactions.remove(self._commits)
         except Exception:
             _logger.exception("the consumer of %s could not be closed", self._reading.topics[0])
         for assignment in list(self._assigned.values()):

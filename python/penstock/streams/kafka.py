@@ -6,12 +6,15 @@ import functools
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
 from penstock.kafka.settings import address_of, connection_of
 from penstock.streams.records import as_bytes, as_list
+
+if TYPE_CHECKING:
+    from penstock.kafka.transactions import Transactions
 
 _SECONDS = 30.0
 _WAITING = 50_000  # records in the client's queue, which takes twice as many
@@ -30,6 +33,8 @@ class KafkaStream:
         Further settings of the client, under its own names.
     timeout : float
         Seconds that a push may take.
+    transactions : Transactions, optional
+        What the records are part of; a push returns when the client has them.
     **options
         Credentials in MLRun's words: ``sasl_user``, ``sasl_pass``, ``sasl``, ``tls``, ``caCert`` ...
     """
@@ -43,10 +48,14 @@ class KafkaStream:
         kafka_brokers: str | list[str] | None = None,
         producer_options: dict[str, Any] | None = None,
         timeout: float = _SECONDS,
+        transactions: Transactions | None = None,
         **options: Any,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
         brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
+        self._transactions = transactions
+        if transactions is not None:
+            return
         settings = {
             "bootstrap.servers": brokers,
             "enable.idempotence": True,  # which asks for acks=all
@@ -76,6 +85,8 @@ class KafkaStream:
         list
             For each record None, or why the brokers do not have it.
         """
+        if self._transactions is not None:
+            return self._push_along(records, self._transactions)
         late = StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
         failures: list[StreamError | None] = []
         for place, (record, key, partition) in enumerate(records):
@@ -83,7 +94,7 @@ class KafkaStream:
             try:
                 self._produce(
                     value=as_bytes(record),
-                    key=key if key is None or isinstance(key, (str, bytes)) else str(key),
+                    key=_key(key),
                     on_delivery=functools.partial(self._report, failures, place),
                     **({} if partition is None else {"partition": partition}),
                 )
@@ -91,6 +102,21 @@ class KafkaStream:
                 failures[place] = StreamError(f"cannot push to the topic {self.topic}: {error}")
         # A little more, so that the client says itself what is late.
         self._producer.flush(self._timeout + 1.0)
+        return failures
+
+    def _push_along(
+        self, records: Iterable[tuple[Any, Any, int | None]], transactions: Transactions
+    ) -> list[StreamError | None]:
+        failures: list[StreamError | None] = []
+        for record, key, partition in records:
+            place = {} if partition is None else {"partition": partition}
+            try:
+                transactions.produce(self.topic, as_bytes(record), _key(key), **place)
+                failures.append(None)
+            except (TypeError, ValueError) as error:
+                failures.append(StreamError(f"cannot push to the topic {self.topic}: {error}"))
+            except StreamError as error:
+                failures.append(error)
         return failures
 
     def _produce(self, **record: Any) -> None:
@@ -106,4 +132,9 @@ class KafkaStream:
 
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""
-        self._producer.flush(1.0)
+        if self._transactions is None:
+            self._producer.flush(1.0)
+
+
+def _key(key: Any) -> Any:
+    return key if key is None or isinstance(key, (str, bytes)) else str(key)
