@@ -43,6 +43,8 @@ class JSONSource(Source):
                 opened = fsspec.open(path, "rb").open()
             except FileNotFoundError:
                 raise GraphError(f"JSONSource: there is no file {path}") from None
+            except ImportError as error:  # what reads that place is not installed
+                raise GraphError(f"JSONSource: {path}: {error}") from None
             with opened as file:
                 for number, line in enumerate(file, 1):
                     if not line.strip():

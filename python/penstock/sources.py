@@ -182,7 +182,10 @@ class CSVSource(Source):
         """Read the rows."""
         for path in self._paths:
             with _opened(path) as file:
-                yield from self._rows_of(path, csv.reader(file))
+                try:
+                    yield from self._rows_of(path, csv.reader(file))
+                except UnicodeDecodeError as error:
+                    raise BadBody(f"CSVSource: {path} is no text in UTF-8: {error}") from None
 
     def _rows_of(self, path: str, lines: Any) -> Iterator[Any]:
         self._names = next(lines, []) if self._header else []
@@ -359,6 +362,8 @@ def _opened(path: str) -> Any:
         return fsspec.open(path, "rt", newline="", encoding="utf-8-sig").open()
     except FileNotFoundError:
         raise GraphError(f"CSVSource: there is no file {path}") from None
+    except ImportError as error:  # what reads that place is not installed
+        raise GraphError(f"CSVSource: {path}: {error}") from None
 
 
 def _file_system(path: str) -> tuple[Any, str]:

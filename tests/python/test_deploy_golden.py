@@ -3,15 +3,20 @@
 After a change that is meant: PENSTOCK_WRITE_GOLDEN=1 pytest tests/python/test_deploy_golden.py, and read the diff.
 """
 
+import importlib.resources
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from deployments import KAFKA, files_of, forget, load_example
 from penstock.deploying import TARGETS
 
@@ -88,10 +93,27 @@ def test_kubernetes_takes_its_objects(example, target, version, deployed):
         kubernetes_validate.validate(document, version, strict=True)
 
 
+def test_keda_takes_its_objects(deployed):
+    """As the models say that a package makes of KEDA's own definitions: what they do not know would be missing."""
+    documents = list(yaml.safe_load_all(deployed("nlp", "k8s")["keda.yaml"]))
+    assert [one["kind"] for one in documents] == ["ScaledObject"]
+    for one in documents:
+        assert ScaledObject.model_validate(one).model_dump(mode="json", by_alias=True, exclude_none=True) == one
+
+
+@pytest.mark.parametrize("example", ["sklearn_router", "advanced", "nlp"])
+def test_compose_takes_its_file(example, deployed):
+    """As the specification's own schema says."""
+    schemas = importlib.resources.files("check_jsonschema.builtin_schemas.vendor")
+    schema = json.loads(schemas.joinpath("compose-spec.json").read_text("utf-8"))
+    jsonschema.validate(yaml.safe_load(deployed(example, "compose")["compose.yaml"]), schema)
+
+
 @pytest.mark.parametrize("example", ["sklearn_router", "advanced", "nlp"])
 def test_the_dockerfiles_are_clean(example, deployed, tmp_path):
     files = deployed(example, "compose")
-    hadolint = Path(sys.executable).with_name("hadolint")
+    # Beside this Python, else on the PATH.
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in [name for name in files if name.startswith("Dockerfile")]:
         (tmp_path / name).write_bytes(files[name])
         done = subprocess.run([hadolint, tmp_path / name], check=False, capture_output=True, text=True, timeout=30)

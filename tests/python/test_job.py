@@ -87,13 +87,20 @@ def test_a_pattern_names_several_files_in_order(tmp_path):
         ("in.csv", "out.xlsx", "a name ends with .csv"),
         ("in.csv", "s3://bucket/out.csv", "a file of this machine"),
         ("in.csv", "there.csv", "is there already; to write it anew: --restart"),
+        ("in.csv", "in.csv", "the output .*in.csv is one of the inputs"),
+        ("in.csv", "folder.csv", "is a file, and .*folder.csv is a folder"),
+        ("in.csv", "nowhere/out.csv", "there is no folder .*nowhere"),
+        ("folder.csv", "out.csv", "there is no Parquet file in .*folder.csv"),
+        ("latin.csv", "out.csv", "latin.csv is no text in UTF-8"),
     ],
 )
 def test_files_that_cannot_be_are_told(tmp_path, given, output, said):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "latin.csv").write_bytes(b"n\n\xff\n")
     write_rows(tmp_path / "in.csv", [{"n": 1}])
     (tmp_path / "in.txt").write_text("")
     (tmp_path / "there.csv").write_text("")
-    with pytest.raises(GraphError, match=said):
+    with pytest.raises((GraphError, penstock.errors.BadBody), match=said):
         job_of(double).run(str(tmp_path / given), output if "://" in output else str(tmp_path / output))
 
 
@@ -122,6 +129,42 @@ def test_failures_go_to_a_file_beside_and_the_others_on(tmp_path):
     assert (report.rows, report.failed, read_rows(tmp_path / "out.jsonl")) == (4, 2, [{"n": 0}, {"n": 2}])
     told = read_rows(pathlib.Path(report.errors))
     assert told == [{"row": row, "step": "picky", "error": "KeyError: 'odd'"} for row in (2, 4)]
+
+
+@pytest.mark.parametrize("into", ["jsonl", "csv"])
+def test_an_answer_without_a_form_is_a_failure_of_its_row_alone(tmp_path, into):
+    def odd(row):
+        return {"n": object() if row["n"] == 2 else [row["n"], None]}
+
+    given = write_rows(tmp_path / "in.jsonl", [{"n": n} for n in (1, 2, 3)])
+    out = tmp_path / f"out.{into}"
+    report = job_of(odd).run(given, str(out))
+    assert (report.rows, report.failed, report.finished) == (3, 1, True)
+    (told,) = read_rows(pathlib.Path(report.errors))
+    assert (told["row"], told["error"].partition(",")[0]) == (2, "TypeError: Type is not JSON serializable: object")
+    lines = {"jsonl": ['{"n":[1,null]}', '{"n":[3,null]}'], "csv": ["n", '"[1,null]"', '"[3,null]"']}[into]
+    assert out.read_text().splitlines() == lines
+
+
+def test_bytes_that_are_no_text_are_no_line_of_json_and_a_value_in_parquet(tmp_path):
+    def raw(row):
+        return b"\xff" if row["n"] else penstock.Response(None, b"text", "text/plain")
+
+    given = write_rows(tmp_path / "in.jsonl", [{"n": n} for n in (0, 1)])
+    report = job_of(raw).run(given, str(tmp_path / "out.jsonl"))
+    assert (report.failed, (tmp_path / "out.jsonl").read_text()) == (1, '"text"\n')
+    assert "write Parquet" in pathlib.Path(report.errors).read_text()
+    job_of(raw).run(given, str(tmp_path / "out.parquet"))
+    assert read_rows(tmp_path / "out.parquet") == [{"result": b"text"}, {"result": b"\xff"}]
+
+
+def test_values_that_parquet_cannot_hold_together_are_one_clear_line(tmp_path):
+    def same(row):
+        return {"m": row["n"]}
+
+    given = write_rows(tmp_path / "in.jsonl", [{"n": 1}, {"n": "x"}])
+    with pytest.raises(GraphError, match="column 'm' has values that Parquet cannot hold together: .*; write JSON"):
+        job_of(same).run(given, str(tmp_path / "out.parquet"))
 
 
 def test_failures_of_branches_that_answer_nobody_are_told_too(tmp_path):
@@ -212,7 +255,7 @@ def test_what_was_written_behind_the_checkpoint_is_taken_back(tmp_path):
 def test_an_input_that_has_changed_is_refused_unless_it_begins_anew(tmp_path):
     given = write_rows(tmp_path / "in.csv", [{"n": n} for n in range(10)])
     out = tmp_path / "out.jsonl"
-    job_of(double).run(given, str(out), stopped=lambda: True)
+    job_of(double).run(given, str(out), stopped=lambda calls=[]: calls.append(1) or len(calls) > 3, concurrency=1)
     write_rows(tmp_path / "in.csv", [{"n": 100}])
     with pytest.raises(GraphError, match="an input that has changed; begin anew with --restart"):
         job_of(double).run(given, str(out))

@@ -67,6 +67,10 @@ class Inputs:
 
         return JSONSource(self.paths)
 
+    def has(self, path: str) -> bool:
+        """Tell whether a file is one of these."""
+        return os.path.exists(path) and any(os.path.exists(one) and os.path.samefile(one, path) for one in self.paths)
+
     def rows(self, start: int) -> Iterator[Any]:
         """Read the rows from one on."""
         return islice(self.source().rows(), start, None)
@@ -93,13 +97,18 @@ def _found(pattern: str) -> list[str]:
             return [pattern]
         import fsspec
 
-        files, place = fsspec.core.url_to_fs(pattern)
+        try:
+            files, place = fsspec.core.url_to_fs(pattern)
+        except ImportError as error:  # what reads that place is not installed
+            raise GraphError(f"{pattern}: {error}") from None
         paths = sorted(files.unstrip_protocol(path) for path in files.glob(place))
     else:
         pattern = os.path.expanduser(pattern)
         paths = sorted(glob.glob(pattern, recursive=True)) if not os.path.exists(pattern) else [pattern]
     if not paths:
         raise GraphError(f"there is no file {pattern}")
+    if os.path.isdir(pattern) and not glob.glob(f"{glob.escape(pattern)}/**/*.parquet", recursive=True):
+        raise GraphError(f"there is no Parquet file in {pattern}; of other formats write a pattern: '{pattern}/*.csv'")
     return paths
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.errors import GraphClosed, GraphError, MLRunInvalidArgumentError, StepError
+from penstock.errors import GraphClosed, GraphError, MLRunInvalidArgumentError, StepError, describe
 from penstock.offline.inputs import Inputs
 from penstock.offline.outputs import output_of
 from penstock.offline.progress import Progress
@@ -130,6 +130,8 @@ class Job:
         if batch < 1 or concurrency < 1:
             raise GraphError("batch and concurrency are at least 1")
         inputs, answers = Inputs(input), output_of(output)
+        if inputs.has(output):
+            raise GraphError(f"the output {output} is one of the inputs, which would be lost")
         shape: dict[str, Any] = {
             "path": path,
             "batch": batch,
@@ -147,7 +149,7 @@ class Job:
             report = state.report
             report.result = server.wait_for_completion()
             is_end = report.finished and report.result is not None and not asker.responds
-            state.write([report.result] if is_end else [], 0, asker.unheard(set()))
+            state.write([state.form(report.result)] if is_end else [], 0, asker.unheard(set()))
             if report.finished:
                 state.finish()
             return report
@@ -270,16 +272,16 @@ class _Asker:
         report, answers, failures, rows = self._state.report, [], [], 0
         for number, answer, row in self._asked:
             rows += number
-            if isinstance(answer, (StepError, GraphClosed)):
-                failures.append({
-                    "row": row, **({"rows": number} if number > 1 else {}), "step": getattr(answer, "step", ""),
-                    "error": getattr(answer, "reason", str(answer)),
-                })  # fmt: skip
-                report.failed += number
-            elif answer is _NOTHING:
+            if answer is _NOTHING:
                 report.filtered += number if self.responds else 0
-            else:
-                answers += _of_rows(answer, number) if self._listed else [answer]
+                continue
+            try:
+                if isinstance(answer, (StepError, GraphClosed)):
+                    raise answer
+                answers += [self._state.form(one) for one in (_of_rows(answer, number) if self._listed else [answer])]
+            except Exception as error:
+                failures.append(_failure(error, row, number))
+                report.failed += number
         failures += self.unheard({failure["row"] for failure in failures})
         self._state.write(answers, rows, failures)
 
@@ -292,6 +294,13 @@ class _Asker:
                 found.append({"row": row, "step": step, "error": text})
                 self._state.report.failed += not self.responds
         return found
+
+
+def _failure(error: Exception, row: int, rows: int) -> dict[str, Any]:
+    """Tell of a failure as the file of errors has it."""
+    _, kind, message = describe(error)
+    said = f"{kind}: {message}" if kind else message
+    return {"row": row, **({"rows": rows} if rows > 1 else {}), "step": getattr(error, "step", ""), "error": said}
 
 
 def _rows_of(asked: list[list[Any]]) -> int:

@@ -14,6 +14,7 @@ from penstock.offline.inputs import format_of
 from penstock.render import render
 
 _ALONE = "result"  # the column of answers that are no rows
+_CELLS = (str, int, float, type(None))  # what a cell of CSV holds as it is
 
 
 class Output(abc.ABC):
@@ -34,8 +35,18 @@ class Output(abc.ABC):
         """Go on at a mark that `write` has returned; None starts anew. What is behind it goes away."""
 
     @abc.abstractmethod
+    def form(self, answer: Any) -> Any:
+        """Make of an answer what `write` takes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It has no form in this format.
+        """
+
+    @abc.abstractmethod
     def write(self, answers: list[Any]) -> Any:
-        """Write answers; return the mark behind them, once they are on the disk."""
+        """Write what `form` has made of answers; return the mark behind them, once they are on the disk."""
 
     @abc.abstractmethod
     def finish(self) -> None:
@@ -56,6 +67,11 @@ def output_of(path: str) -> Output:
     """
     if "://" in path:
         raise GraphError(f"the output is a file of this machine, not {path}: a job goes on where it was stopped")
+    if os.path.isdir(path):
+        raise GraphError(f"the output is a file, and {path} is a folder")
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise GraphError(f"there is no folder {folder} for the output")
     kinds: dict[str, type[Output]] = {"csv": CSVOutput, "parquet": ParquetOutput, "jsonl": LinesOutput}
     return kinds[format_of(path)](path)
 
@@ -99,9 +115,13 @@ class _TextOutput(Output):
 class LinesOutput(_TextOutput):
     """JSON lines: an answer a line, in the bytes that a caller over HTTP gets."""
 
+    def form(self, answer: Any) -> bytes:
+        """Make a line."""
+        return _line(answer)
+
     def write(self, answers: list[Any]) -> int:
         """Write a line for each answer."""
-        return self._append(b"".join(_line(answer) for answer in answers))
+        return self._append(b"".join(answers))
 
 
 class CSVOutput(_TextOutput):
@@ -120,12 +140,15 @@ class CSVOutput(_TextOutput):
     def _place(mark: Any) -> int:
         return int(mark[0]) if mark else 0
 
+    def form(self, answer: Any) -> dict[str, Any]:
+        """Make a row; lists and dicts in it become JSON."""
+        return {name: value if isinstance(value, _CELLS) else _text(value) for name, value in as_row(answer).items()}
+
     def write(self, answers: list[Any]) -> list[Any]:
         """Write a row for each answer."""
         text = _Lines()
         writer = csv.writer(text, lineterminator="\n")
-        for answer in answers:
-            row = as_row(answer)
+        for row in answers:
             if not self._columns:
                 self._columns = list(row)
                 writer.writerow(self._columns)
@@ -157,15 +180,27 @@ class ParquetOutput(Output):
             if name >= self._name(self._parts):
                 os.unlink(os.path.join(self.partial, name))
 
+    def form(self, answer: Any) -> dict[str, Any]:
+        """Make a row."""
+        return as_row(answer)
+
     def write(self, answers: list[Any]) -> int:
         """Write a part."""
         if answers:
-            rows = [as_row(answer) for answer in answers]
-            names = dict.fromkeys(name for row in rows for name in row)
-            table = self._arrow.table({name: [row.get(name) for row in rows] for name in names})
+            names = dict.fromkeys(name for row in answers for name in row)
+            table = self._arrow.table({name: self._column(name, answers) for name in names})
             self._parquet.write_table(table, os.path.join(self.partial, self._name(self._parts)))
             self._parts += 1
         return self._parts
+
+    def _column(self, name: str, rows: list[dict[str, Any]]) -> Any:
+        try:
+            return self._arrow.array([row.get(name) for row in rows])
+        except (self._arrow.ArrowInvalid, self._arrow.ArrowTypeError, self._arrow.ArrowNotImplementedError) as error:
+            raise GraphError(
+                f"the answers' column '{name}' has values that Parquet cannot hold together: {error}; write JSON "
+                f"lines: {os.path.splitext(self.path)[0]}.jsonl"
+            ) from None
 
     def finish(self) -> None:
         """Make one file of the parts."""
@@ -213,6 +248,8 @@ def as_row(answer: Any) -> dict[str, Any]:
     >>> as_row({"a": 1}), as_row([1, 2])
     ({'a': 1}, {'result': [1, 2]})
     """
+    if hasattr(answer, "status_code") and hasattr(answer, "body"):  # a Response
+        answer = answer.body
     if not isinstance(answer, dict):
         answer = {_ALONE: answer}
     return {str(key): value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
@@ -223,5 +260,13 @@ def _line(answer: Any) -> bytes:
 
     _, content_type, _, data = render(answer)
     if content_type != "application/json":
-        data = orjson.dumps(data.decode("utf-8", "replace"))
+        try:
+            data = orjson.dumps(data.decode())
+        except UnicodeDecodeError:
+            raise ValueError("bytes that are no text have no form in JSON lines; write Parquet") from None
     return data + b"\n"
+
+
+def _text(value: Any) -> str:
+    """Make the cell of what is no number or text."""
+    return render(value)[3].decode()

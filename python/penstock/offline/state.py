@@ -79,6 +79,8 @@ class State:
             return None
         except ValueError:
             raise GraphError(f"{self._path} is no checkpoint; begin anew with --restart") from None
+        if saved.get("what") != self._what and saved["counts"][0] == 0:
+            return None  # nothing was done of that
         if saved.get("what") != self._what:
             raise GraphError(
                 f"{self._path} is of another job, or of an input that has changed; begin anew with --restart"
@@ -89,6 +91,10 @@ class State:
         """Hear of a failure of an event, on any thread."""
         with self._lock:
             self._unanswered.append((step, text, event_id))
+
+    def form(self, answer: Any) -> Any:
+        """Make of an answer what `write` takes, if it has such a form."""
+        return self._output.form(answer)
 
     def write(self, answers: list[Any], rows: int, failures: Sequence[dict[str, Any]] = ()) -> None:
         """Write what came of some rows, and that they are done."""
