@@ -1,6 +1,7 @@
 #include <penstock/channel.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 
@@ -63,6 +64,13 @@ BatchQueue::Taken Channel::take(Batch& into, Batch& late, std::size_t burst, Tim
     inbox_.pop_front();
   }
   return {};
+}
+
+bool Channel::put_back(std::span<Event> events) {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return false;
+  inbox_.insert(inbox_.begin(), std::make_move_iterator(events.begin()), std::make_move_iterator(events.end()));
+  return true;
 }
 
 void Channel::adopt(std::uint64_t key) {

@@ -17,7 +17,7 @@ Emitter Pass::detach() {
 
 Activation::~Activation() {
   if (timer != 0) executor->timers_.cancel(timer);
-  if (batch.events > 0) executor->slots_[id]->channel.handled(batch, Clock::now());
+  if (batch.events > 0) executor->slots_[id]->channel.handled(batch, executor->now());
   if (claimed || !over.exchange(true)) executor->end(id, events, key);
 }
 

@@ -29,6 +29,19 @@ Verdict apply(Transform& transform, Event& event, Pass& pass) {
   return Verdict::kFail;
 }
 
+/// The completion of the copy that a call with a timeout works on: it hears that nobody waits any more, and tells
+/// nothing. So a call that never comes back keeps no caller and no stream waiting.
+class Echo final : public Completion {
+ private:
+  void on_answer(Answer&& /*answer*/) override {}
+};
+
+Event copy_for_timed_call(const Event& event) {
+  auto echo = make_ref<Echo>();
+  event.completion()->on_cancel([echo] { echo->cancel(); });
+  return Event(Payload(event.body), event.envelope, Ref<Completion>(std::move(echo)), false);
+}
+
 }  // namespace
 
 thread_local Executor::Frame* Executor::top_ = nullptr;
@@ -54,6 +67,7 @@ Executor::Executor(std::shared_ptr<Plan> plan, Gate& gate, Options options)
     slot.slow = (*plan_)[id].timeout > Duration::zero();
   }
   lane_.ticker = &timekeeper_parker_;
+  if (options_.now) return;
   timekeeper_ = std::thread([this] {
     keep_time();
     if (!orphaned_) return;
@@ -80,10 +94,10 @@ void Executor::run(std::uint32_t task) {
     Slot& slot = *slots_[task];
     const bool crowd = slot.computes.load(std::memory_order_relaxed);
     if (crowd) gate_.crowd(true);
-    const TimePoint start = Clock::now();
+    const TimePoint start = now();
     const Duration computed = thread_cpu_time();
     run_step(task);
-    const Duration taken = Clock::now() - start;
+    const Duration taken = now() - start;
     slot.computes.store(taken > options_.lane.stall && 2 * (thread_cpu_time() - computed) > taken,
                         std::memory_order_relaxed);
     if (crowd) gate_.crowd(false);
@@ -100,8 +114,8 @@ void Executor::run_step(StepId id) {
   Batch batch;
   Batch late;
   const bool single = step.concurrency > 1 || slot.slow.load(std::memory_order_relaxed);
-  const TimePoint now = step.batch.size > 1 ? Clock::now() : TimePoint{};
-  const BatchQueue::Taken found = slot.channel.take(batch, late, single ? 1 : kBurst, now);
+  const TimePoint start = step.batch.size > 1 ? now() : TimePoint{};
+  const BatchQueue::Taken found = slot.channel.take(batch, late, single ? 1 : kBurst, start);
   const std::size_t taken = batch.size() + late.size();
   for (Event& event : late) fail(id, std::move(event), overloaded(step.batch.goal));
   if (batch.empty()) return end(id, taken, 0);  // closed since it was claimed
@@ -111,12 +125,18 @@ void Executor::run_step(StepId id) {
     for (Event& event : batch) run_timed(id, std::move(event));
     return;
   }
-  for (Event& event : batch) run_line(id, std::move(event));
+  std::size_t begun = 0;
+  bool goes_on = false;
+  while (begun < batch.size() && !goes_on)
+    goes_on = run_line(id, std::move(batch[begun++])) && slot.channel.running() > 1;
+  const std::span rest = std::span(batch).subspan(begun);
+  if (!rest.empty() && slot.channel.put_back(rest)) return end(id, begun, key);
+  for (Event& event : rest) refuse(id, std::move(event));
   end(id, taken, key);
 }
 
-/// Runs an event through the step and, as far as they are fused, the steps after it.
-void Executor::run_line(StepId head, Event&& moved) {
+/// Runs an event through the step and, as far as they are fused, the steps after it; whether the step's call took it.
+bool Executor::run_line(StepId head, Event&& moved) {
   Event event = std::move(moved);
   Slot& first = *slots_[head];
   StepId id = head;
@@ -125,23 +145,28 @@ void Executor::run_line(StepId head, Event&& moved) {
   const bool timed = diagnosing || (nth & 15) == 0 || first.slow.load(std::memory_order_relaxed);
   if (diagnosing) first.diagnose.fetch_sub(1, std::memory_order_relaxed);
   for (;;) {
-    if (event.cancelled()) return;
+    if (event.cancelled()) return false;
     const Plan::Entry& step = (*plan_)[id];
     count(slots_[id]->stats.events, id);
     Pass pass(*this, id, event.key());
-    if (event.last_chunk) return emit(id, std::move(event));
-    const TimePoint start = timed ? Clock::now() : TimePoint{};
+    if (event.last_chunk) {
+      emit(id, std::move(event));
+      return false;
+    }
+    const TimePoint start = timed ? now() : TimePoint{};
     const Verdict verdict = apply(*step.transform, event, pass);
-    if (timed && note_time(id, Clock::now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
+    if (timed && note_time(id, now() - start)) first.diagnose.store(kDiagnosed, std::memory_order_relaxed);
     const StepId next = step.fused_next;
     if (verdict != Verdict::kEmit || next == kNoStep || slots_[next]->channel.pending() != 0 ||
         slots_[next]->slow.load(std::memory_order_relaxed)) {
-      return conclude(id, std::move(event), verdict, pass);
+      conclude(id, std::move(event), verdict, pass);
+      return verdict == Verdict::kTaken && id == head;
     }
     try {
       respond(id, event);
     } catch (Failure& failure) {  // the body cannot be copied
-      return fail(id, std::move(event), std::move(failure));
+      fail(id, std::move(event), std::move(failure));
+      return false;
     }
     if (!(*plan_)[next].answers) event.give_up_answering();
     id = next;
@@ -154,18 +179,18 @@ void Executor::run_timed(StepId id, Event&& event) {
   auto activation = std::make_shared<Activation>(shared_from_this(), id, 1, event.key());
   if (event.cancelled()) return;
   if (event.last_chunk) return emit(id, std::move(event));
-  Event copy = event.derive(Payload(event.body), false);
+  Event copy = copy_for_timed_call(event);
   activation->timed = true;
   activation->held = std::move(event);
-  activation->timer = at_time(Clock::now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
+  activation->timer = at_time(now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
     if (const auto late = weak.lock()) add_chore([this, late] { expire(late); });
   });
   slots_[id]->stats.events.add_shared();
   Pass pass(*this, id, activation->key);
   pass.activation = activation;
-  const TimePoint start = Clock::now();
+  const TimePoint start = now();
   const Verdict verdict = apply(*step.transform, copy, pass);
-  slots_[id]->stats.time.add(Clock::now() - start);
+  slots_[id]->stats.time.add(now() - start);
   if (verdict != Verdict::kTaken && activation->claim(copy)) conclude(id, std::move(copy), verdict, pass);
 }
 
@@ -255,7 +280,7 @@ void Executor::deliver(StepId to, Event&& event) {
   const Plan::Entry& step = (*plan_)[to];
   const bool batched = step.batch.size > 1;
   const Fit fit = batched && event.completion() != nullptr ? step.step->fit(event) : Fit{};
-  const auto pushed = slots_[to]->channel.push(std::move(event), batched ? Clock::now() : TimePoint{}, fit);
+  const auto pushed = slots_[to]->channel.push(std::move(event), batched ? now() : TimePoint{}, fit);
   if (pushed.what == Channel::Pushed::kClosed) return refuse(to, std::move(event));
   if (pushed.what == Channel::Pushed::kLate) return turn_away(to, std::move(event), pushed.until);
   schedule(to);
@@ -311,9 +336,12 @@ void Executor::schedule(StepId id) {
   const BatchPolicy& batch = (*plan_)[id].batch;
   const bool delayed = batch.delay > Duration::zero() || batch.adaptive;
   const bool bounded = (*plan_)[id].timeout > Duration::zero();
-  while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(delayed ? Clock::now() : TimePoint{}))
+  TimePoint at = delayed ? now() : TimePoint{};
+  while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(at)) {
     lane_.push(Task{id, slot.channel.next_owner(), bounded}, slot.slow.load(std::memory_order_relaxed), my_turn());
-  if (delayed) arm_due(id);
+    if (delayed) at = now();
+  }
+  if (delayed) arm_due(id, at);
 }
 
 bool Executor::outlets_free(StepId id) {

@@ -43,7 +43,7 @@ void Executor::call_batch(StepId id, Batch& batch, Emitter& out) {
   slot.stats.events.add_shared(batch.size());
   slot.stats.batches.add_shared();
   slot.stats.sizes.add(batch.size());
-  const TimePoint start = Clock::now();
+  const TimePoint start = now();
   try {
     step.step->run(batch, out);
   } catch (const Failure& failure) {
@@ -55,13 +55,14 @@ void Executor::call_batch(StepId id, Batch& batch, Emitter& out) {
       if (event.completion() != nullptr) fail(id, std::move(event), Failure{"", 500, "", error.what(), {}});
     }
   }
-  note_time(id, Clock::now() - start);
+  note_time(id, now() - start);
 }
 
-void Executor::arm_due(StepId id) {
+/// What was due at `seen` and could not start waits for something else, whose end schedules the step anew.
+void Executor::arm_due(StepId id, TimePoint seen) {
   Slot& slot = *slots_[id];
-  const auto due = slot.channel.due(Clock::now());
-  if (!due || slot.due_armed.load() <= *due) return;
+  const auto due = slot.channel.due(seen);
+  if (!due || *due <= seen || slot.due_armed.load() <= *due) return;
   slot.due_armed.store(*due);
   at_time(*due, [this, id, at = *due]() mutable {
     slots_[id]->due_armed.compare_exchange_strong(at, TimePoint::max());

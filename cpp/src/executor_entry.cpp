@@ -122,6 +122,22 @@ void Executor::lend(const std::function<bool()>& spawn) {
   }
 }
 
+bool Executor::turn() {
+  const auto next = timers_.next();
+  if (next && *next <= now()) {
+    timers_.run(now());
+    return true;
+  }
+  if (lane_.ready() == 0) return false;
+  Lane::Turn turn(Lane::Role::kCaller);
+  turn.idle = true;
+  turn.inside = true;
+  const Frame frame(*this, turn);
+  bool ran = false;
+  lane_.wait(turn, [&] { return std::exchange(ran, true); });
+  return true;
+}
+
 void Executor::close() {
   refusing_ = true;
   {
@@ -139,8 +155,12 @@ void Executor::close() {
     const std::lock_guard lock(mutex_);
     resting.swap(resting_);
   }
-  for (auto& [ticket, event] : resting)
+  for (auto& [ticket, event] : resting) {
+    const StepId at = event.tries.step;
+    const std::uint64_t key = event.key();
     end_failed(std::move(event), Failure{"", 503, "GraphClosed", "the graph was closed before", {}});
+    if ((*plan_)[at].by_key) slots_[at]->channel.end(1, key);  // it kept its place for the next try
+  }
   lane_.close();
   closing_ = true;
   if (running_.load() == 0) close_steps();

@@ -42,7 +42,7 @@ bool Executor::try_again(StepId at, Event& event, const Failure& failure) {
   resting_count_.fetch_add(1);
   if (step.by_key) slots_[at]->channel.adopt(key);
   const auto rest = std::chrono::duration_cast<Duration>(longest * share);
-  at_time(Clock::now() + rest, [this, ticket, at] { add_chore([this, ticket, at] { call_again(ticket, at); }); });
+  at_time(now() + rest, [this, ticket, at] { add_chore([this, ticket, at] { call_again(ticket, at); }); });
   return true;
 }
 

@@ -34,7 +34,7 @@ bool Executor::settle(Duration timeout, bool interruptible) {
   }
   // Shared, as the action may still run when this has returned.
   const auto late = std::make_shared<std::atomic<bool>>(false);
-  const std::uint64_t timer = at_time(Clock::now() + timeout, [this, late, owner = turn.owner] {
+  const std::uint64_t timer = at_time(now() + timeout, [this, late, owner = turn.owner] {
     *late = true;
     lane_.wake(owner);
   });

@@ -55,6 +55,31 @@ TEST_F(DeliveryTest, IsOpenWhileAnyEventOfItLives) {
   EXPECT_EQ(fed.offsets->position(), 1);
 }
 
+TEST_F(DeliveryTest, ACallThatNeverComesBackHoldsItUpNoLongerThanItsTimeout) {
+  Batch stuck;
+  std::vector<Emitter> places;
+  Graph graph;
+  graph
+      .add("sticks",
+           [&](Event& event, Pass& pass) {
+             places.push_back(pass.detach());
+             stuck.push_back(std::move(event));
+             return Verdict::kTaken;
+           })
+      .timeout = 10ms;
+  Fed fed(std::move(graph));
+  fed.deliver(0);
+  fed.wait_for_end();
+  const std::vector<Deliveries::Failed> failed = fed.deliveries->take_failed();
+  ASSERT_EQ(failed.size(), 1U);
+  EXPECT_EQ(failed[0].failure.kind, "Timeout");
+  fed.wait_for_end();  // it is told of first
+  EXPECT_EQ(fed.deliveries->in_flight(), 0U);
+  const Inside inside(fed.run.gate);
+  stuck.clear();
+  places.clear();
+}
+
 TEST_F(DeliveryTest, OneThatFailedStaysOpenAndIsHeardOfOnceWithItsFirstFailure) {
   Graph graph;
   graph.add("start", pass_on, {1, 2});

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <unordered_map>
 
 #include <penstock/batch_queue.hpp>
@@ -45,6 +46,8 @@ class Channel {
   /// Starts a claimed activation with at most `burst` events, or with a batch. Events that would miss the latency
   /// goal go to `late`; cancelled ones may be among those taken.
   BatchQueue::Taken take(Batch& into, Batch& late, std::size_t burst, TimePoint now);
+  /// Events that an activation has taken and not begun go to the front again; false if none are taken any more.
+  bool put_back(std::span<Event> events);
   /// Counts an activation of one event that the channel has not seen or that outlives its own.
   void adopt(std::uint64_t key = 0);
   /// The batch that an activation took has been handled; to be called before its `end`.

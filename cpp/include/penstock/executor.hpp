@@ -77,6 +77,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
     std::size_t max_bytes = std::size_t{256} << 20;  ///< of their bodies
     Observer* observer = nullptr;                    ///< outlives the executor
     std::function<double()> random{};                ///< from 0 to 1; by default a generator of its own
+    std::function<TimePoint()> now{};                ///< by default the steady clock; see `turn`
     std::function<void()> flush{};                   ///< see LaneHost
     std::function<void(std::size_t)> assist{};
     std::function<void()> nudge{};
@@ -99,6 +100,11 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   bool drain();
   /// Lends the calling thread. Outside the gate. `spawn` starts one more such thread; false if it can't.
   void lend(const std::function<bool()>& spawn);
+  /// Runs the timers that are due, else one ready task; false if there is neither. For a host that has given
+  /// `now`: then no timekeeper runs, and nothing happens but in these calls. Inside the gate.
+  bool turn();
+  /// When the next timer is due.
+  [[nodiscard]] std::optional<TimePoint> next_timer() const { return timers_.next(); }
   /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
   /// whether all is. Inside the gate.
   bool settle(Duration timeout, bool interruptible = false);
@@ -162,7 +168,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void run_step(StepId id);
   void run_batch(StepId id, Batch& batch, std::size_t taken, const BatchQueue::Taken& found);
   void call_batch(StepId id, Batch& batch, Emitter& out);
-  void run_line(StepId head, Event&& event);
+  bool run_line(StepId head, Event&& event);
   void run_timed(StepId id, Event&& event);
   void conclude(StepId id, Event&& event, Verdict verdict, Pass& pass);
   bool note_time(StepId id, Duration taken);
@@ -184,7 +190,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void count(Counter& counter, StepId id);
   void schedule(StepId id);
   bool outlets_free(StepId id);
-  void arm_due(StepId id);
+  void arm_due(StepId id, TimePoint seen);
   void end(StepId id, std::size_t events, std::uint64_t key);
   void expire(const std::shared_ptr<Activation>& activation);
   void add_chore(std::function<void()> chore, bool slow = false);
@@ -204,6 +210,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::uint64_t at_time(TimePoint when, Timers::Action action);
   void keep_time();
   Lane::Turn* my_turn() const;
+  TimePoint now() const { return options_.now ? options_.now() : Clock::now(); }
 
   const std::shared_ptr<Plan> plan_;
   const Options options_;
