@@ -1,5 +1,8 @@
 #include "objects.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tensors.hpp"
 
 namespace penstock::python {
@@ -74,6 +77,9 @@ Failure to_failure(const py::object& exception) {
     failure.status = described[0].cast<int>();
     failure.kind = described[1].cast<std::string>();
     failure.message = described[2].cast<std::string>();
+    if (failure.status != 503 && failure.status != 429) return failure;
+    const py::object asked = py::getattr(exception, "retry_after", py::none());
+    if (!asked.is_none()) failure.retry_after = std::max(1, static_cast<int>(std::ceil(asked.cast<double>())));
   } catch (const py::error_already_set&) {  // an exception that cannot even be described is still a failure
     failure.kind = Py_TYPE(exception.ptr())->tp_name;
   } catch (const py::cast_error&) {

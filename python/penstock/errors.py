@@ -143,6 +143,22 @@ class RemoteTimeout(RemoteError, TimeoutError):
     kind = "TimeoutError"
 
 
+class RemoteCut(RemoteError):
+    """The target of a remote step has failed so often that nothing is sent to it for a while.
+
+    Attributes
+    ----------
+    retry_after : float
+        Seconds after which it may be asked again.
+    """
+
+    status_code = 503
+
+    def __init__(self, message: str, *, answered: int | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, answered=answered)
+        self.retry_after = retry_after
+
+
 class PortInUse(PenstockError, OSError):
     """Another process listens on the port."""
 

@@ -8,17 +8,23 @@ import email.utils
 import logging
 import random
 import threading
+import time
+import urllib.parse
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from penstock.errors import RemoteError, RemoteTimeout, RemoteUnreachable
+from penstock.breaker import THRESHOLD, Breaker, RetryBudget
+from penstock.errors import RemoteCut, RemoteError, RemoteTimeout, RemoteUnreachable
 from penstock.extras import load_extra
 
 _LONGEST_WAIT = 120.0  # seconds between two attempts
 _LONGEST_EXCERPT = 500  # characters of a wrong answer that go into the error
 _CLOSE_SECONDS = 1.0
 _AGAIN = frozenset({408, 425, 429})  # these, and all from 500, may be answered otherwise the next time
+_OUTAGE = _AGAIN | {502, 503, 504}  # these say nothing about what was sent
+_LOOK_SECONDS = 1.0  # the longest that a call waits for a target before it looks again
+_LEAST_WAIT = 0.05
 _logger = logging.getLogger("penstock.remote")
 
 
@@ -51,12 +57,19 @@ class Backoff:
 
 @dataclasses.dataclass
 class Request:
-    """What is sent."""
+    """What is sent.
+
+    Attributes
+    ----------
+    is_patient : bool
+        Whether it waits for a target that is out, as there is a log that keeps what comes behind it.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     content: bytes | None = None
+    is_patient: bool = False
 
 
 class HTTPClient:
@@ -79,6 +92,8 @@ class HTTPClient:
         self._step = step
         self._timeout = timeout
         self.backoff = backoff
+        self.clock = time.monotonic
+        self._targets: dict[str, tuple[Breaker, RetryBudget]] = {}
         self._room = asyncio.Semaphore(max_in_flight)
         self._limits = self._httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight)
         self._lock = threading.Lock()  # guards _client and _loop: they are closed from another thread
@@ -91,30 +106,86 @@ class HTTPClient:
         Raises
         ------
         RemoteError
-            What went wrong at the last attempt.
+            What went wrong at the last attempt, or that the target is out.
         """
+        breaker, budget = self._known_of(request.url)
+        budget.calls += 1
+        try:
+            return await self._send(request, breaker, budget)
+        finally:
+            budget.calls -= 1
+
+    async def _send(self, request: Request, breaker: Breaker, budget: RetryBudget) -> Any:
         attempt = 0
         while True:
-            asked = 0.0
+            if request.is_patient or attempt == 0:
+                await self._enter(request, breaker)
             try:
-                answer = await self._attempt(request)
-                if answer.is_success:
-                    return answer
-                failure = RemoteError(
-                    f"bad http response {answer.status_code}: {answer.text[:_LONGEST_EXCERPT]}",
-                    answered=answer.status_code,
-                )
-                asked = _seconds_asked(answer.headers.get("retry-after"))
-                if answer.status_code < 500 and answer.status_code not in _AGAIN:
-                    raise failure
-            except (RemoteTimeout, RemoteUnreachable) as error:
-                failure = error
-            if attempt >= self.backoff.retries:
+                answer, failure, asked = await self._judged(request, breaker)
+            finally:
+                if attempt > 0:
+                    budget.give_back()
+            if failure is None:
+                return answer
+            if not _may_pass(failure):
                 raise failure
-            wait = self.backoff.wait(attempt, asked)
-            _logger.debug("step '%s': attempt %d failed, the next is in %.2f s", self._step, attempt + 1, wait)
-            await self.backoff.sleep(wait)
+            is_borne = request.is_patient and (failure.answered is None or failure.answered in _OUTAGE)
+            if is_borne and breaker.is_open:
+                attempt = 0  # it is not the event's fault
+                continue
+            if attempt >= max(self.backoff.retries, THRESHOLD if is_borne else 0):
+                raise failure
+            await self._rest(attempt, asked, budget)
             attempt += 1
+
+    async def _judged(self, request: Request, breaker: Breaker) -> tuple[Any, RemoteError | None, float]:
+        """Make an attempt, and tell the breaker; return the answer, what is wrong, and the pause it asks for."""
+        answer, failure, asked = None, None, 0.0
+        try:
+            answer = await self._attempt(request)
+        except RemoteError as error:
+            failure = error
+        except BaseException:
+            breaker.give_up()
+            raise
+        else:
+            if not answer.is_success:
+                said = f"bad http response {answer.status_code}: {answer.text[:_LONGEST_EXCERPT]}"
+                failure = RemoteError(said, answered=answer.status_code)
+                asked = _seconds_asked(answer.headers.get("retry-after"))
+        if isinstance(failure, (RemoteTimeout, RemoteUnreachable)) or (
+            answer is not None and answer.status_code >= 500
+        ):
+            breaker.fail(asked)
+        elif answer is None:
+            breaker.give_up()  # it could not even be sent
+        else:
+            breaker.succeed()
+        return answer, failure, asked
+
+    async def _enter(self, request: Request, breaker: Breaker) -> None:
+        """Wait until the target may be asked; who does not wait is told when to come again."""
+        while wait := breaker.admit():
+            if not request.is_patient:
+                raise RemoteCut(
+                    f"{shown(request.url)} has failed {breaker.threshold} times in a row: it is not asked for now",
+                    retry_after=wait,
+                )
+            await self.backoff.sleep(min(wait, _LOOK_SECONDS))
+
+    async def _rest(self, attempt: int, asked: float, budget: RetryBudget) -> None:
+        wait = self.backoff.wait(attempt, asked)
+        _logger.debug("step '%s': attempt %d failed, the next is in %.2f s", self._step, attempt + 1, wait)
+        await self.backoff.sleep(wait)
+        while not budget.take():
+            await self.backoff.sleep(max(wait, _LEAST_WAIT))
+
+    def _known_of(self, url: str) -> tuple[Breaker, RetryBudget]:
+        parts = urllib.parse.urlsplit(url)
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        if target not in self._targets:
+            self._targets[target] = (Breaker(f"step '{self._step}': {target}", clock=self.clock), RetryBudget())
+        return self._targets[target]
 
     async def _attempt(self, request: Request) -> Any:
         async with self._room:
@@ -154,6 +225,13 @@ class HTTPClient:
             closing.result(_CLOSE_SECONDS)
         except Exception as error:  # the connections go with the process
             _logger.debug("step '%s': its connections did not close: %r", self._step, error)
+
+
+def _may_pass(failure: RemoteError) -> bool:
+    """Tell whether the next attempt may end otherwise."""
+    if isinstance(failure, (RemoteTimeout, RemoteUnreachable)):
+        return True
+    return failure.answered is not None and (failure.answered >= 500 or failure.answered in _AGAIN)
 
 
 def shown(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import string
 import urllib.parse
 from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from penstock._core import Event
 
 _WITHOUT_BODY = ("GET", "HEAD")
+_KEY = "idempotency-key"
 _NAMES = ("event", "context", "endpoint")
 
 
@@ -25,6 +27,10 @@ class RemoteStep:
 
     Any answer but a 2xx fails the event, as does one that comes too late. Failed connections, timeouts and answers
     that may be other ones next time (408, 425, 429, from 500) are tried again, within the event's deadline.
+
+    A target that fails five times in a row, with a timeout or an answer from 500, counts as out: for 30 s nothing is
+    sent to it, then one request probes it. Meanwhile callers get 503 at once, and records of streams wait. Each
+    request has an ``Idempotency-Key``, the same at each attempt and when the event comes again.
 
     Parameters
     ----------
@@ -110,10 +116,10 @@ class RemoteStep:
         """Close the connections."""
         self.client.close()
 
-    async def _ask(self, event: Event, body: Any) -> Any:
-        return self._read(await self.client.send(self._request(event, body)))
+    async def _ask(self, event: Event, body: Any, place: str = "") -> Any:
+        return self._read(await self.client.send(self._request(event, body, place)))
 
-    def _request(self, event: Event, body: Any) -> Request:
+    def _request(self, event: Event, body: Any, place: str) -> Request:
         method = self.method or str(event.method or "POST").upper()
         headers = dict(self.headers)
         if self._headers_of is not None:
@@ -123,12 +129,16 @@ class RemoteStep:
             headers.setdefault("MLRUN-EVENT-PATH", _printable(event.path))
         url = self._target(event, body)
         if method in _WITHOUT_BODY:
-            return Request(method, url, headers)
+            return Request(method, url, headers, is_patient=is_streamed(event))
         content = body if self._body_of is None else self._value(self._body_of, body)
         typed = content is None or isinstance(content, (str, bytes, bytearray))
         if not typed and not any(key.lower() == "content-type" for key in headers):
             headers["Content-Type"] = "application/json"
-        return Request(method, url, headers, _encoded(content))
+        encoded = _encoded(content)
+        if not any(key.lower() == _KEY for key in headers):
+            made = hashlib.blake2b(f"{method} {url} {place} ".encode() + (encoded or b""), digest_size=8)
+            headers["Idempotency-Key"] = f"{_root_of(event)}/{_printable(self.name)}/{made.hexdigest()}"
+        return Request(method, url, headers, encoded, is_patient=is_streamed(event))
 
     def _target(self, event: Event, body: Any) -> str:
         url = self.url or ""
@@ -218,7 +228,7 @@ class BatchHttpRequests(RemoteStep):
         items = get_in(event.body, self._input_path)
         if not isinstance(items, (list, tuple)):
             raise BadRequest(f"{type(self).__name__} {self.name} takes a list, not {type(items).__name__}")
-        tasks = [asyncio.ensure_future(self._ask(event, item)) for item in items]
+        tasks = [asyncio.ensure_future(self._ask(event, item, str(place))) for place, item in enumerate(items)]
         try:
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -242,6 +252,19 @@ def _of_item(failure: BaseException, index: int) -> BaseException:
     if hasattr(failure, "add_note"):  # it came with Python 3.11
         failure.add_note(f"request {index} of the batch")
     return failure
+
+
+def is_streamed(event: Event) -> bool:
+    """Tell whether an event is made of a stream's record."""
+    return getattr(event, "stream_path", None) is not None
+
+
+def _root_of(event: Event) -> str:
+    """Name what an event is made of, the same whenever that comes again: a record's place, or what the caller says."""
+    if is_streamed(event):
+        return _printable(f"{event.stream_path}/{event.shard_id}/{event.offset}")
+    given = next((value for name, value in (event.headers or {}).items() if str(name).lower() == _KEY), None)
+    return _printable(given or event.id)
 
 
 def _encoded(content: Any) -> bytes | None:

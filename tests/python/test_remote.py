@@ -19,6 +19,7 @@ from penstock.errors import (
     BadRequest,
     DeadlineExceeded,
     GraphError,
+    RemoteCut,
     RemoteError,
     RemoteTimeout,
     RemoteUnreachable,
@@ -511,3 +512,149 @@ def test_an_error_handler_sees_the_failure():
         graph.add_step(handler=catch, name="catcher", full_event=True, after="")
         with fn.to_mock_server() as server:
             assert server.test(body=1) == ["RuntimeError: bad http response 410: gone", "r"]
+
+
+class Time:
+    """The clock of a step's breakers; sleeping moves it on."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    async def sleep(self, seconds):
+        self.now += seconds
+
+    def given_to(self, step):
+        step.client.backoff = dataclasses.replace(step.client.backoff, sleep=self.sleep, draw=lambda: 1.0)
+        step.client.clock = lambda: self.now
+        return step
+
+
+def record(value, offset=0):
+    """An event that a stream has brought."""
+    event = Event(value, offset=offset, method="POST")
+    event.stream_path, event.shard_id = "topic", 3
+    return event
+
+
+def test_a_target_that_is_out_is_left_alone_and_then_probed(call):
+    time = Time()
+    with endpoint(lambda _: reply(b"", 500) if len(target.calls) <= 6 else reply(1)) as target:
+        step = time.given_to(RemoteStep(target.url, retries=0))
+        for _ in range(5):
+            with pytest.raises(RemoteError, match="bad http response 500"):
+                call(step, Event(1))
+        with pytest.raises(RemoteCut, match="is not asked for now") as caught:
+            call(step, Event(1))
+        assert (caught.value.status_code, caught.value.retry_after) == (503, 30.0)
+        assert len(target.calls) == 5
+        time.now = 30.0
+        with pytest.raises(RemoteError, match="bad http response 500"):
+            call(step, Event(1))
+        with pytest.raises(RemoteCut):
+            call(step, Event(1))
+        time.now = 60.0
+        assert call(step, Event(1)) == 1
+        assert call(step, Event(1)) == 1
+    assert len(target.calls) == 8
+
+
+def test_an_answer_between_failures_keeps_a_target_in_use(call):
+    with endpoint(lambda _: reply(b"", 500 if len(target.calls) % 5 else 404)) as target:
+        step = RemoteStep(target.url, retries=0)
+        for _ in range(12):
+            with pytest.raises(RemoteError, match="bad http response"):
+                call(step, Event(1))
+    assert len(target.calls) == 12
+
+
+def test_targets_are_judged_one_by_one(call):
+    with endpoint(lambda _: reply(b"", 503)) as bad, endpoint(lambda _: reply(1)) as good:
+        step = RemoteStep(url_expression="event", retries=0, method="POST")
+        for _ in range(5):
+            with pytest.raises(RemoteError):
+                call(step, Event(bad.url))
+        with pytest.raises(RemoteCut):
+            call(step, Event(bad.url))
+        assert call(step, Event(good.url)) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 6])
+def test_a_record_of_a_stream_waits_for_a_target_that_is_out(retries, call):
+    time = Time()
+    with endpoint(lambda _: reply(b"", 503) if time.now < 600 else reply(1)) as target:
+        step = time.given_to(RemoteStep(target.url, retries=retries))
+        assert call(step, record(1)) == 1
+    assert time.now >= 600
+    assert len(target.calls) < 6 + 600 / 30 + 2
+
+
+def test_a_record_that_a_target_fails_with_is_not_tried_for_ever(call):
+    time = Time()
+    with endpoint(lambda _: reply(b"", 500)) as target:
+        step = time.given_to(RemoteStep(target.url, retries=6))
+        with pytest.raises(RemoteError, match="bad http response 500"):
+            call(step, record(1))
+    assert len(target.calls) == 7
+
+
+def test_the_pause_that_an_open_target_asks_for_is_kept(call):
+    time = Time()
+    with endpoint(lambda _: reply(b"", 503, Retry_After="90")) as target:
+        step = time.given_to(RemoteStep(target.url, retries=0))
+        for _ in range(5):
+            with pytest.raises(RemoteError):
+                call(step, Event(1))
+        with pytest.raises(RemoteCut) as caught:
+            call(step, Event(1))
+    assert caught.value.retry_after == 90.0
+
+
+def test_retries_are_a_small_part_of_the_calls(call):
+    running, most, lock = [0], [0], threading.Lock()
+
+    def answer(call):
+        if call.json not in seen:
+            seen.add(call.json)
+            return reply(b"", 429)
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with lock:
+            running[0] -= 1
+        return reply(call.json)
+
+    seen = set()
+    with endpoint(answer) as target:
+        step = BatchHttpRequests(target.url, method="POST", max_in_flight=10, backoff_factor=0.01)
+        assert call(step, Event(list(range(10)))) == list(range(10))
+    assert most[0] <= 3
+
+
+def test_a_request_has_the_same_idempotency_key_whenever_it_is_sent(call, waits):
+    with endpoint(lambda _: reply(b"", 503) if len(target.calls) == 1 else reply(1)) as target:
+        step = waits.given_to(RemoteStep(target.url, name="r"))
+        for event in (record({"n": 1}), record({"n": 1}), record({"n": 2}), record({"n": 1}, offset=1)):
+            call(step, event)
+    keys = [made.headers["idempotency-key"] for made in target.calls]
+    assert keys[0].startswith("topic/3/0/r/")
+    assert keys[0] == keys[1] == keys[2]
+    assert len(set(keys)) == 3
+
+
+def test_the_callers_idempotency_key_is_the_root_of_the_steps(call):
+    with endpoint(lambda _: reply(1)) as target:
+        for headers in ({"idempotency-key": "k7"}, {"Idempotency-Key": "k7"}):
+            call(RemoteStep(target.url, name="r"), Event(1, headers=headers, method="POST"))
+        call(RemoteStep(target.url, headers={"Idempotency-Key": "own"}), Event(1, method="POST"))
+        call(RemoteStep(target.url), Event(1, method="GET"))
+    keys = [made.headers.get("idempotency-key") for made in target.calls]
+    assert keys[0].startswith("k7/r/")
+    assert keys[0] == keys[1]
+    assert keys[2:] == ["own", None]
+
+
+def test_each_item_of_a_batch_has_a_key_of_its_own(call):
+    with endpoint(lambda _: reply(1)) as target:
+        call(BatchHttpRequests(target.url, method="POST"), Event([5, 5, 6], event_id="e"))
+    assert len({made.headers["idempotency-key"] for made in target.calls}) == 3
