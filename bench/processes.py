@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ class Process:
         number, _, rest = line.partition(" (")
         fields = rest.rpartition(")")[2].split()
         self.pid = int(number)
+        self.state = fields[0]
         self.parent = int(fields[1])
         self.seconds = sum(map(int, fields[11:15])) / _TICKS  # its own, and that of children that have ended
         self.key = (self.pid, fields[19])  # with its start, as numbers come again
@@ -73,14 +75,19 @@ def whole(command: Sequence[str], log: Path, *, environment: Mapping[str, str], 
         server.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             server.wait(patience)
-        for process in {process.key: process for process in members + family(server.pid)}.values():
-            if _alive(process):
+        members += family(server.pid)
+        for process in members:
+            if _runs(process):
                 os.kill(process.pid, signal.SIGKILL)
         server.wait(patience)
+        end = time.monotonic() + patience
+        while any(map(_runs, members)) and time.monotonic() < end:
+            time.sleep(0.01)
 
 
-def _alive(process: Process) -> bool:
+def _runs(process: Process) -> bool:
     try:
-        return Process(Path(f"/proc/{process.pid}/stat").read_text()).key == process.key
+        now = Process(Path(f"/proc/{process.pid}/stat").read_text())
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return now.key == process.key and now.state not in {"Z", "X"}
