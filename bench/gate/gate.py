@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERANCE = 0.03  # more than this is a change that somebody has made
-PATIENCE = 600  # seconds for one program
+PATIENCE = 1800  # seconds for one program, or for building it
 TIMES = 400
 
 
@@ -60,8 +60,8 @@ def build_of(reference: str) -> Path:
         run("git", "worktree", "add", "--detach", "--force", tree, reference)
     run("git", "checkout", "--detach", "--force", reference, folder=tree)
     cache = (ROOT / "build/bench/CMakeCache.txt").read_text()
-    pybind11 = re.search(r"^pybind11_DIR:\w+=(.+)$", cache, re.MULTILINE)[1]
-    run("cmake", "--preset", "bench", "-B", build, f"-Dpybind11_DIR={pybind11}", folder=tree)
+    options = re.findall(r"^((?:pybind11_DIR|Python_EXECUTABLE):\w+=.+)$", cache, re.MULTILINE)
+    run("cmake", "--preset", "bench", "-B", build, *(f"-D{option}" for option in options), folder=tree)
     run("cmake", "--build", build, "--target", "penstock_gate", folder=tree)
     return build / "bench"
 
