@@ -166,7 +166,7 @@ def plot(target: str, output: str | None, form: str | None, direction: str) -> N
         sys.exit(1)
 
 
-@main.command(help=f"Say everything that can be found wrong with a function without running it.\n\n{_EXAMPLES}")
+@main.command(help=f"Say what is wrong with a function, without running it.\n\n{_EXAMPLES}")
 @click.argument("target")
 def check(target: str) -> None:
     """Load a target and check it: a line for each problem, exit 1 if there are any."""
@@ -187,7 +187,7 @@ def check(target: str) -> None:
     click.echo(summary_of(function))
 
 
-@main.command(help=f"Send the rows of files through a function's graph, and write the answers.\n\n{_EXAMPLES}")
+@main.command(help=f"Send the rows of files through a graph; write the answers.\n\n{_EXAMPLES}")
 @click.argument("target")
 @click.option(
     "--input", "inputs", required=True, multiple=True, help="CSV, Parquet or JSON lines; a file or a pattern."
@@ -213,7 +213,7 @@ def run(target: str, inputs: tuple[str, ...], output: str, **options: Any) -> No
         sys.exit(1)
 
 
-@main.command(help=f"Run every function of a target as a process of this machine, joined by Kafka.\n\n{_EXAMPLES}")
+@main.command(help=f"Run every function as a process, joined by Kafka.\n\n{_EXAMPLES}")
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

@@ -30,6 +30,8 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
         The module fails, or has no such function; the text lists those it has.
     """
     place, _, name = target.partition(":")
+    if os.path.isdir(place) and (os.sep in place or not place.strip(".")):  # a name alone may be a package
+        raise TargetError(f"{place} is a folder; a target is a file in it, or a module")
     if place.endswith((".yaml", ".yml", ".json")):
         return _read_function(place, name)
     is_file = place.endswith(".py") or os.sep in place

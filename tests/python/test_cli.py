@@ -104,6 +104,12 @@ def test_a_target_that_is_not_there_is_a_wrong_call(target, served):
     assert "Invalid value for TARGET: there is no" in result.output
 
 
+@pytest.mark.parametrize("target", [".", "../", "/"])
+def test_a_folder_is_no_target(target):
+    with pytest.raises(TargetError, match="is a folder; a target is a file in it, or a module"):
+        load_target(target)
+
+
 def test_a_file_that_fails_says_where(write, served):
     result = run("serve", write("broken.py", before="1 / 0"))
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ import click
 from penstock.errors import PenstockError
 
 _TARGETS = ("nuclio", "compose", "k8s", "kserve")
-_HELP = """Write what a function needs to run elsewhere; with --apply, deploy it there.
+_HELP = """Write what a function needs elsewhere, or deploy it there.
 
 \b
   nuclio   a folder a function: function.yaml, spec, source, models

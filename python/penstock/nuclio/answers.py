@@ -20,8 +20,12 @@ NO_ACK = "X-Nuclio-Stream-No-Ack"
 
 
 def answer_of(body: Any) -> Response:
-    """Make the response of an answer."""
-    status, content_type, headers, data = render(body)
+    """Make the response of an answer, or of what is wrong with it."""
+    try:
+        status, content_type, headers, data = render(body)
+    except Exception as error:
+        status, said = _described(error)
+        return error_of(status, f"the answer cannot be sent: {said}")
     return Response(headers, as_text(data), content_type, status)
 
 
@@ -47,9 +51,13 @@ def failure_of(error: BaseException) -> Response:
         if status >= 500 and error.step:
             said = f"step '{error.step}': {said}"
     else:
-        status, kind, message = describe(error)
-        said = _REFUSED.get(type(error)) or (f"{kind}: {message}" if kind else message)
+        status, said = _described(error)
     return error_of(status, said)
+
+
+def _described(error: BaseException) -> tuple[int, str]:
+    status, kind, message = describe(error)
+    return status, _REFUSED.get(type(error)) or (f"{kind}: {message}" if kind else message)
 
 
 def error_of(status: int, said: str) -> Response:
