@@ -25,6 +25,7 @@ class Core final : private Observer {
   bool drain(double timeout);
   void close();
   py::dict stats() const;
+  void retarget(StepId step, py::object target);
 
   [[nodiscard]] const std::shared_ptr<Executor>& executor() const noexcept { return executor_; }
   [[nodiscard]] const PyPlan& plan() const noexcept { return plan_; }

@@ -181,6 +181,13 @@ py::dict Core::stats() const {
   return all;
 }
 
+void Core::retarget(StepId step, py::object target) {
+  auto* replaceable =
+      step < executor_->plan().size() ? dynamic_cast<Replaceable*>(executor_->plan()[step].step) : nullptr;
+  if (replaceable == nullptr) throw std::invalid_argument("this step keeps its target");
+  replaceable->retarget(std::move(target));
+}
+
 void Core::failed(const Failure& failure, const Event& event, bool heard) {
   const py::object cause = failure.cause ? py::reinterpret_borrow<py::object>(raw(failure.cause)) : py::none();
   if (event.envelope && event.envelope->id.empty()) event.envelope->id = make_id();
@@ -217,6 +224,8 @@ void register_core(py::module_& m) {
       .def("drain", &Core::drain, py::arg("timeout"),
            "Take no more events and wait until all are settled; whether they are.")
       .def("close", &Core::close)
+      .def("retarget", &Core::retarget, py::arg("step"), py::arg("target"),
+           "Have a step of this number call something else from now on, in place of what it was made with.")
       .def("stats", &Core::stats, "What each step has done; bucket i of `times` ends at 2**i us, of `sizes` at 2**i.")
       .def_property_readonly("in_flight", [](const Core& core) { return core.executor()->in_flight(); })
       .def_property_readonly(

@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <utility>
+#include <vector>
 
 #include <grpc/front.hpp>
 #include <http/front.hpp>
@@ -12,6 +13,12 @@
 
 namespace penstock::python {
 namespace {
+
+/// May be let go in or out of the gate.
+std::shared_ptr<const void> keep(py::object object) {
+  return {object.release().ptr(),
+          [](const void* kept) { GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept))); }};
+}
 
 class PythonHost final : public http::Host {
  public:
@@ -40,12 +47,6 @@ class PythonHost final : public http::Host {
   }
 
   std::shared_ptr<void> attach() override { return std::make_shared<Attached>(); }
-
- private:
-  static std::shared_ptr<const void> keep(py::object object) {
-    return {object.release().ptr(),
-            [](const void* kept) { GilGate::instance().drop(static_cast<PyObject*>(const_cast<void*>(kept))); }};
-  }
 };
 
 /// The server in front of a core: HTTP, and gRPC if it has a port.
@@ -54,10 +55,9 @@ class PyServer {
   PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds,
            double deadline, std::optional<std::uint16_t> grpc_port, bool reuse_port, const py::dict& limits,
            std::vector<std::string> tokens, std::vector<std::string> origins)
-      : front_(core.executor(), host_,
-               {core.plan().model_prefix, core.plan().frontend, responds, milliseconds(deadline),
-                limits_of(limits).body_bytes}),
-        calls_(core.executor(), host_, call_options(core, responds, deadline, limits)), service_(core.service()),
+      : entrance_(served(core, responds)),
+        front_(entrance_, host_, {milliseconds(deadline), limits_of(limits).body_bytes}),
+        calls_(entrance_, host_, call_options(deadline, limits)), services_{core.service()},
         server_({.host = host,
                  .port = port,
                  .grpc_port = grpc_port,
@@ -73,7 +73,7 @@ class PyServer {
       py::set_error(PyExc_OSError, error.what());
       throw py::error_already_set();
     }
-    service_->attach(server_);
+    services_.front()->attach(server_);
   }
   ~PyServer() { stop(); }
 
@@ -84,6 +84,21 @@ class PyServer {
   void start() {
     const WithoutGil released;
     server_.start();
+  }
+  /// False if some thread may still give a request to the former graph.
+  bool replace(const Core& core, bool responds, double seconds) {
+    core.service()->attach(server_);
+    services_.push_back(core.service());
+    std::shared_ptr<const http::Served> former = entrance_.replace(served(core, responds));
+    const WithoutGil released;
+    return server_.await_handlers(std::move(former), milliseconds(seconds));
+  }
+  /// The graph of this core has ended.
+  void release(const Core& core) {
+    core.service()->release();
+    std::erase_if(services_, [](const auto& service) { return service->idle(); });
+    GilGate::instance()
+        .release_dropped();  // the server's threads have let go of it meanwhile, perhaps nothing else comes
   }
   void set_ready(bool ready) {
     const WithoutGil released;
@@ -107,11 +122,17 @@ class PyServer {
   }
   void stop() {
     const WithoutGil released;
-    service_->detach();
     server_.stop();  // returns only when the server is stopped, also if another thread is at it
+    for (const auto& service : services_) service->detach();
   }
 
  private:
+  /// The core goes when no request, and none of the server's threads, has to do with it any more.
+  static http::Served served(const Core& core, bool responds) {
+    const py::object held = py::cast(core, py::return_value_policy::reference);
+    return {std::shared_ptr<Executor>(core.executor().get(), [kept = keep(held)](Executor*) {}),
+            core.plan().model_prefix, core.plan().frontend, responds};
+  }
   static http::Limits limits_of(const py::dict& given) {
     http::Limits limits;
     set(given, "body_bytes", limits.body_bytes);
@@ -130,10 +151,8 @@ class PyServer {
   static std::chrono::milliseconds milliseconds(double seconds) {
     return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
   }
-  static grpc::Front::Options call_options(const Core& core, bool responds, double deadline, const py::dict& limits) {
+  static grpc::Front::Options call_options(double deadline, const py::dict& limits) {
     grpc::Front::Options options;
-    options.frontend = core.plan().frontend;
-    options.responds = responds;
     set(limits, "message_bytes", options.message_bytes);
     set(limits, "body_timeout", options.message_timeout);
     options.deadline = milliseconds(deadline);
@@ -141,9 +160,10 @@ class PyServer {
   }
 
   PythonHost host_;
+  http::Entrance entrance_;
   http::Front front_;
   grpc::Front calls_;
-  std::shared_ptr<http::Service> service_;
+  std::vector<std::shared_ptr<http::Service>> services_;  ///< of all graphs whose threads may be in the server
   http::Server server_;
 };
 
@@ -158,13 +178,15 @@ void register_server(py::module_& m) {
            py::arg("core"), py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2,
            py::arg("responds") = true, py::arg("deadline") = 30.0, py::arg("grpc_port") = py::none(),
            py::arg("reuse_port") = false, py::arg("limits") = py::dict(),
-           py::arg("tokens") = std::vector<std::string>(), py::arg("origins") = std::vector<std::string>(),
-           py::keep_alive<1, 2>())
+           py::arg("tokens") = std::vector<std::string>(), py::arg("origins") = std::vector<std::string>())
       .def_property_readonly("port", &PyServer::port)
       .def_property_readonly("grpc_port", &PyServer::grpc_port)
       .def("start", &PyServer::start)
       .def("stats", &PyServer::stats,
            "Answers over HTTP by the hundreds of their status, calls of gRPC by code, connections.")
+      .def("replace", &PyServer::replace, py::arg("core"), py::kw_only(), py::arg("responds"), py::arg("timeout"),
+           "Have requests enter another core; false if not all that were in hand have entered the former one in time.")
+      .def("release", &PyServer::release, py::arg("core"), "Let a core go that was replaced and has been closed.")
       .def("set_ready", &PyServer::set_ready, py::arg("ready"))
       .def("drain", &PyServer::drain, py::arg("timeout"),
            "Answer what has come, take no more; whether all was answered.")

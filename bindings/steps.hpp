@@ -24,6 +24,14 @@ struct StepArguments {
   bool ragged = false;  ///< arrays of different lengths may share a batch
 };
 
+/// A step that may get another target while the graph runs. What it is in the middle of, it finishes with the
+/// former one, and holds on to that as long.
+class Replaceable {
+ public:
+  virtual ~Replaceable() = default;
+  virtual void retarget(py::object target) = 0;
+};
+
 /// Makes the step of a kind: map, filter, flat_map, extend, pass, model, stage, route, choose, scatter, gather.
 /// Throws std::invalid_argument for a kind that is none of these.
 std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments);

@@ -39,13 +39,17 @@ void fail_all(Batch& batch, const Failure& failure, Emitter& out) {
 }
 
 /// A function that gets a list of bodies, or a model or a sink that gets a list of events.
-class BatchMap final : public Step {
+class BatchMap final : public Step, public Replaceable {
  public:
   /// `model`: its `do_events` is called, and its `measure`.
   BatchMap(StepArguments arguments, bool events, bool model)
-      : target_(model ? arguments.target.attr("do_events") : arguments.target), paths_(arguments), events_(events),
-        ragged_(arguments.ragged) {
-    if (model) measure_ = arguments.target.attr("measure");
+      : paths_(arguments), events_(events), model_(model), ragged_(arguments.ragged) {
+    retarget(std::move(arguments.target));
+  }
+
+  void retarget(py::object target) override {
+    target_ = model_ ? target.attr("do_events") : target;
+    if (model_) measure_ = target.attr("measure");
   }
 
   /// Rows that Python holds are measured by Python; bytes that nobody has read yet count as one row.
@@ -54,7 +58,8 @@ class BatchMap final : public Step {
     if (!measure_) return Fit{0, 1, fit.priority};
     if (event.body.request() != nullptr || !GilGate::inside()) return fit;
     try {
-      const py::tuple measured = measure_(py::handle(body_of(event)));
+      const py::object measure = measure_;
+      const py::tuple measured = measure(py::handle(body_of(event)));
       fit.form = measured[0].cast<std::uint64_t>();
       fit.rows = measured[1].cast<std::uint32_t>();
       if (fit.priority == 0) fit.priority = measured[2].cast<std::uint32_t>();
@@ -80,7 +85,8 @@ class BatchMap final : public Step {
       for (auto place = bad.rbegin(); place != bad.rend(); ++place)
         batch.erase(batch.begin() + static_cast<std::ptrdiff_t>(*place));
       if (batch.empty()) return;
-      const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(target_.ptr(), items.ptr()));
+      const py::object target = target_;
+      const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(target.ptr(), items.ptr()));
       for (std::size_t i = 0; events_ && i < batch.size(); ++i)
         batch[i].envelope = items[i].cast<const PyEvent&>().envelope;
       if (!result) throw take_exception();
@@ -163,7 +169,7 @@ class BatchMap final : public Step {
 
   py::object target_, measure_;
   Paths paths_;
-  bool events_, ragged_;
+  bool events_, model_, ragged_;
 };
 
 }  // namespace

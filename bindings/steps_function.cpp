@@ -17,17 +17,18 @@ class Function {
 
   /// A new reference, or null with a Python exception set. Throws Failure.
   PyObject* call(Event& event) const {
+    const py::object target = target_;
     if (full_event_) {
       const py::object lent = lend_event(event);
-      PyObject* result = PyObject_CallOneArg(target_.ptr(), lent.ptr());
+      PyObject* result = PyObject_CallOneArg(target.ptr(), lent.ptr());
       // The event stays itself, whatever the handler returns or raises.
       event.envelope = lent.cast<const PyEvent&>().envelope;
       return result;
     }
     PyObject* body = body_of(event);
-    if (input_.empty()) return PyObject_CallOneArg(target_.ptr(), body);
+    if (input_.empty()) return PyObject_CallOneArg(target.ptr(), body);
     const py::object argument = py::reinterpret_steal<py::object>(get_at(body, input_));
-    return argument ? PyObject_CallOneArg(target_.ptr(), argument.ptr()) : nullptr;
+    return argument ? PyObject_CallOneArg(target.ptr(), argument.ptr()) : nullptr;
   }
 
   /// Makes `result` (taken over) the event's body. Throws Failure; false with an exception set.
@@ -46,6 +47,7 @@ class Function {
   }
 
   bool full_event() const { return full_event_; }
+  void retarget(py::object target) { target_ = std::move(target); }
   void close() { target_ = py::object(); }
 
  private:
@@ -56,7 +58,7 @@ class Function {
 };
 
 /// A step that makes of an event at most one by calling a function.
-class FunctionStep : public Transform {
+class FunctionStep : public Transform, public Replaceable {
  public:
   explicit FunctionStep(StepArguments arguments) : function_(std::make_shared<Function>(std::move(arguments))) {}
 
@@ -78,6 +80,7 @@ class FunctionStep : public Transform {
     return Verdict::kFail;
   }
   void close() override { function_->close(); }
+  void retarget(py::object target) final { function_->retarget(std::move(target)); }
 
   /// Makes of a result (taken over) what it means for the event. Throws Failure.
   virtual Verdict absorb(Event& event, PyObject* result) const = 0;

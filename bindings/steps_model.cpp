@@ -10,10 +10,21 @@
 namespace penstock::python {
 namespace {
 
-class ModelStep final : public Transform {
+bool is_infer(const Event& event) {
+  return event.envelope && (event.envelope->path == "infer" || event.envelope->path == "predict");
+}
+
+py::list names_of(const InferRequest& request) {
+  py::list names;
+  for (const Tensor& tensor : request.inputs) names.append(tensor.name);
+  return names;
+}
+
+/// A model, and what is known of it.
+class Model {
  public:
-  explicit ModelStep(StepArguments arguments)
-      : model_(std::move(arguments.target)), do_event_(model_.attr("do_event")), predict_(model_.attr("predict")),
+  explicit Model(py::object model)
+      : model_(std::move(model)), do_event_(model_.attr("do_event")), predict_(model_.attr("predict")),
         native_(model_.attr("_native").cast<bool>()) {
     const auto name = model_.attr("name").cast<std::string>();
     const auto colon = name.find(':');
@@ -21,27 +32,8 @@ class ModelStep final : public Transform {
     if (colon != std::string::npos) version_ = name.substr(colon + 1);
   }
 
-  Verdict apply(Event& event, Pass& pass) override {
-    try {
-      const auto request = native_ ? event.body.request() : nullptr;
-      if (request != nullptr && is_infer(event) && knows_outputs()) {
-        predict(event, *request);
-        return Verdict::kEmit;
-      }
-      return call(event, pass);
-    } catch (Failure& failure) {
-      pass.failure = std::move(failure);
-    } catch (const py::error_already_set& error) {
-      pass.failure = to_failure(error.value());
-    }
-    return Verdict::kFail;
-  }
-  void close() override { model_ = do_event_ = predict_ = py::object(); }
-
- private:
-  static bool is_infer(const Event& event) {
-    return event.envelope && (event.envelope->path == "infer" || event.envelope->path == "predict");
-  }
+  bool native() const { return native_; }
+  const py::object& do_event() const { return do_event_; }
 
   /// The model learns the names and types of its tensors from its first request, through Python.
   bool knows_outputs() {
@@ -53,25 +45,6 @@ class ModelStep final : public Transform {
       outputs_.push_back({py::str(output["name"]).cast<std::string>(), type == DataType::kBf16});
     }
     return true;
-  }
-
-  /// Adds an output; false if it cannot go out as it is.
-  bool add(InferResponse& response, const std::string& name, const py::object& result) const {
-    auto tensor = to_tensor(name, result);
-    const auto known =
-        std::find_if(outputs_.begin(), outputs_.end(), [&name](const Output& o) { return o.name == name; });
-    if (tensor && known != outputs_.end() && known->bfloat) tensor = to_bfloat(*tensor);
-    if (tensor) response.outputs.push_back(std::move(*tensor));
-    return tensor.has_value();
-  }
-
-  bool add_all(InferResponse& response, const py::object& result) const {
-    if (!py::isinstance<py::dict>(result)) return add(response, outputs_.front().name, result);
-    for (const auto& [name, array] : py::reinterpret_borrow<py::dict>(result))
-      if (!py::isinstance<py::str>(name) ||
-          !add(response, name.cast<std::string>(), py::reinterpret_borrow<py::object>(array)))
-        return false;
-    return !response.outputs.empty();
   }
 
   /// Answers from memory that the arrays share with the wire; what else `predict` gives, Python writes.
@@ -95,15 +68,64 @@ class ModelStep final : public Transform {
     event.body = Payload(std::shared_ptr<const InferResponse>(std::move(response)));
   }
 
-  static py::list names_of(const InferRequest& request) {
-    py::list names;
-    for (const Tensor& tensor : request.inputs) names.append(tensor.name);
-    return names;
+ private:
+  struct Output {
+    std::string name;
+    bool bfloat;
+  };
+
+  /// Adds an output; false if it cannot go out as it is.
+  bool add(InferResponse& response, const std::string& name, const py::object& result) const {
+    auto tensor = to_tensor(name, result);
+    const auto known =
+        std::find_if(outputs_.begin(), outputs_.end(), [&name](const Output& o) { return o.name == name; });
+    if (tensor && known != outputs_.end() && known->bfloat) tensor = to_bfloat(*tensor);
+    if (tensor) response.outputs.push_back(std::move(*tensor));
+    return tensor.has_value();
   }
 
-  Verdict call(Event& event, Pass& pass) const {
+  bool add_all(InferResponse& response, const py::object& result) const {
+    if (!py::isinstance<py::dict>(result)) return add(response, outputs_.front().name, result);
+    for (const auto& [name, array] : py::reinterpret_borrow<py::dict>(result))
+      if (!py::isinstance<py::str>(name) ||
+          !add(response, name.cast<std::string>(), py::reinterpret_borrow<py::object>(array)))
+        return false;
+    return !response.outputs.empty();
+  }
+
+  py::object model_, do_event_, predict_;
+  bool native_;
+  std::string name_, version_;
+  std::vector<Output> outputs_;  ///< of the model, once they are known
+};
+
+class ModelStep final : public Transform, public Replaceable {
+ public:
+  explicit ModelStep(StepArguments arguments) : model_(std::make_shared<Model>(std::move(arguments.target))) {}
+
+  Verdict apply(Event& event, Pass& pass) override {
+    const std::shared_ptr<Model> model = model_;  // whatever takes its place meanwhile
+    try {
+      const auto request = model->native() ? event.body.request() : nullptr;
+      if (request != nullptr && is_infer(event) && model->knows_outputs()) {
+        model->predict(event, *request);
+        return Verdict::kEmit;
+      }
+      return call(*model, event, pass);
+    } catch (Failure& failure) {
+      pass.failure = std::move(failure);
+    } catch (const py::error_already_set& error) {
+      pass.failure = to_failure(error.value());
+    }
+    return Verdict::kFail;
+  }
+  void close() override { model_.reset(); }
+  void retarget(py::object target) override { model_ = std::make_shared<Model>(std::move(target)); }
+
+ private:
+  Verdict call(const Model& model, Event& event, Pass& pass) const {
     const py::object lent = lend_event(event);
-    PyObject* result = PyObject_CallOneArg(do_event_.ptr(), lent.ptr());
+    PyObject* result = PyObject_CallOneArg(model.do_event().ptr(), lent.ptr());
     event.envelope = lent.cast<const PyEvent&>().envelope;
     if (result == nullptr) throw take_exception();
     const py::object held = py::reinterpret_steal<py::object>(result);
@@ -116,15 +138,8 @@ class ModelStep final : public Transform {
     return event.envelope->terminated ? Verdict::kFinish : Verdict::kEmit;
   }
 
-  py::object model_, do_event_, predict_;
-  bool native_;
+  std::shared_ptr<Model> model_;
   const std::shared_ptr<Turnstile> turnstile_ = std::make_shared<Turnstile>();
-  struct Output {
-    std::string name;
-    bool bfloat;
-  };
-  std::string name_, version_;
-  std::vector<Output> outputs_;  ///< of the model, once they are known
 };
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <grpc/calls.hpp>
 #include <grpc/metadata.hpp>
+#include <grpc/repository.hpp>
+#include <http/limits.hpp>
 #include <penstock/oip_json.hpp>
 #include <protozero/pbf_reader.hpp>
 
@@ -63,8 +65,8 @@ void answer_with(const Ref<Answered>& to, std::string&& message) {
 
 }  // namespace
 
-Front::Front(std::shared_ptr<Executor> executor, http::Host& host, Options options)
-    : executor_(std::move(executor)), host_(host), options_(options) {}
+Front::Front(const http::Entrance& entrance, http::Host& host, Options options)
+    : entrance_(entrance), host_(host), options_(options) {}
 
 Front::~Front() = default;
 
@@ -125,6 +127,8 @@ Ref<Completion> Front::ask(const Context& context, const Message& message, const
     const auto translate = [ready_only](std::string_view json) { return repository_index(json, ready_only); };
     return query(context, "/v2/repository/index", translate, false, to);
   }
+  if (name == "RepositoryModelLoad") return change(context, bytes, "load", to);
+  if (name == "RepositoryModelUnload") return change(context, bytes, "unload", to);
   throw StatusError(Code::kUnimplemented, "method " + std::string(name) + " is not served");
 }
 
@@ -135,11 +139,12 @@ Ref<Completion> Front::infer(const Context& context, InferCall&& call, std::size
                 streamed};
   const auto timeout = call.timeout;
   Payload body(std::make_shared<const InferRequest>(std::move(call.request)));
-  if (!options_.responds) {
+  const http::Served& graph = entrance_.now();
+  if (!graph.responds) {
     auto root = make_ref<Unattended>();
     root->bytes = bytes;
-    auto pending = make_ref<PendingInfer>(host_, *executor_, to, number, Wanted());
-    const Admission admission = executor_->admit(root, std::move(body), std::move(envelope));
+    auto pending = make_ref<PendingInfer>(host_, graph.executor, to, number, Wanted());
+    const Admission admission = graph.executor->admit(root, std::move(body), std::move(envelope));
     wanted.outputs.clear();
     if (admission == Admission::kAccepted)
       to->answer(number, {}, encode_infer(std::make_shared<const InferResponse>(), wanted));
@@ -147,26 +152,43 @@ Ref<Completion> Front::infer(const Context& context, InferCall&& call, std::size
       pending->refuse(refusal_of(admission));
     return {};
   }
-  auto pending = make_ref<PendingInfer>(host_, *executor_, to, number, std::move(wanted));
+  auto pending = make_ref<PendingInfer>(host_, graph.executor, to, number, std::move(wanted));
   pending->bytes = bytes;
   if (timeout) pending->deadline = Clock::now() + std::min<Duration>(*timeout, kMostDeadline);
-  return admit(context, std::move(pending), std::move(body), std::move(envelope), kNoStep);
+  return admit(context, *graph.executor, std::move(pending), std::move(body), std::move(envelope), kNoStep);
 }
 
 Ref<Completion> Front::query(const Context& context, std::string path, PendingQuery::Translate translate,
                              bool accepts_503, const Ref<Answered>& to) {
-  if (options_.frontend == kNoStep) throw StatusError(Code::kUnimplemented, "this graph has no models to tell of");
-  auto pending = make_ref<PendingQuery>(host_, *executor_, to, std::move(translate), accepts_503);
-  Ref<Envelope> envelope = envelope_of(context, "GET", std::move(path));
-  return admit(context, std::move(pending), Payload(), std::move(envelope), options_.frontend);
+  return ask_frontend(context, envelope_of(context, "GET", std::move(path)), Payload(), std::move(translate),
+                      accepts_503, to);
 }
 
-Ref<Completion> Front::admit(const Context& context, Ref<Pending> pending, Payload&& body, Ref<Envelope> envelope,
-                             StepId entry) {
+Ref<Completion> Front::change(const Context& context, std::string_view message, std::string_view operation,
+                              const Ref<Answered>& to) {
+  RepositoryChange change = read_change(message);
+  path_of(change.model, "");  // refuses what is no name of a model
+  const std::string path = "/v2/repository/models/" + change.model + "/" + std::string(operation);
+  Payload body(Bytes{std::make_shared<const std::string>(std::move(change.json)), true, true});
+  const auto translate = [asked = std::move(change)](std::string_view) { return change_message(asked); };
+  return ask_frontend(context, envelope_of(context, "POST", path), std::move(body), translate, false, to);
+}
+
+Ref<Completion> Front::ask_frontend(const Context& context, Ref<Envelope> envelope, Payload&& body,
+                                    PendingQuery::Translate translate, bool accepts_503, const Ref<Answered>& to) {
+  const http::Served& graph = entrance_.now();
+  if (graph.frontend == kNoStep) throw StatusError(Code::kUnimplemented, "this graph has no models to tell of");
+  auto pending = make_ref<PendingQuery>(host_, graph.executor, to, std::move(translate), accepts_503);
+  if (envelope->method == "POST") pending->deadline = Clock::now() + http::kLoadDeadline;
+  return admit(context, *graph.executor, std::move(pending), std::move(body), std::move(envelope), graph.frontend);
+}
+
+Ref<Completion> Front::admit(const Context& context, Executor& executor, Ref<Pending> pending, Payload&& body,
+                             Ref<Envelope> envelope, StepId entry) {
   const TimePoint latest = context.deadline.value_or(Clock::now() + options_.deadline);
   // A longer time than is usual may be asked for; beyond what the caller waits there is nobody to answer.
   if (!pending->deadline || (context.deadline && *context.deadline < *pending->deadline)) pending->deadline = latest;
-  const Admission admission = executor_->admit(pending, std::move(body), std::move(envelope), entry);
+  const Admission admission = executor.admit(pending, std::move(body), std::move(envelope), entry);
   if (admission == Admission::kAccepted) return pending;
   pending->refuse(refusal_of(admission));
   return {};

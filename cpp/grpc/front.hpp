@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <grpc/pending.hpp>
+#include <http/entrance.hpp>
 #include <http/host.hpp>
 #include <http2/call.hpp>
 #include <penstock/executor.hpp>
@@ -23,16 +24,14 @@ struct Context {
   std::optional<TimePoint> deadline;  ///< if the client has set one
 };
 
-/// Between gRPC and a graph: the Open Inference Protocol's service, with Triton's extensions, and
+/// Between gRPC and the graph at the entrance: the Open Inference Protocol's service, with Triton's extensions, and
 /// that of health.
 ///
 /// An inference enters the graph as the same request over HTTP does; what is no inference goes to
-/// the plan's `frontend` step. Thread-safe.
+/// its `frontend` step. Calls are made, and their messages handled, by whoever polls the connection.
 class Front final : public http2::Calls {
  public:
   struct Options {
-    StepId frontend = kNoStep;
-    bool responds = true;                               ///< see http::Front
     std::chrono::milliseconds deadline{30000};          ///< of a message, if the client sets none
     std::size_t message_bytes = std::size_t{64} << 20;  ///< more: RESOURCE_EXHAUSTED
     std::size_t streamed = 32;                          ///< unanswered messages of a stream before no more is read
@@ -40,7 +39,7 @@ class Front final : public http2::Calls {
     std::size_t message_rate = 1024;                    ///< bytes per second that are not slow
   };
 
-  Front(std::shared_ptr<Executor> executor, http::Host& host, Options options);
+  Front(const http::Entrance& entrance, http::Host& host, Options options);
   ~Front() override;
 
   /// Whether ServerReady and health say so.
@@ -62,10 +61,14 @@ class Front final : public http2::Calls {
  private:
   Ref<Completion> query(const Context& context, std::string path, PendingQuery::Translate translate, bool accepts_503,
                         const Ref<Answered>& to);
-  Ref<Completion> admit(const Context& context, Ref<Pending> pending, Payload&& body, Ref<Envelope> envelope,
-                        StepId entry);
+  Ref<Completion> change(const Context& context, std::string_view message, std::string_view operation,
+                         const Ref<Answered>& to);
+  Ref<Completion> ask_frontend(const Context& context, Ref<Envelope> envelope, Payload&& body,
+                               PendingQuery::Translate translate, bool accepts_503, const Ref<Answered>& to);
+  Ref<Completion> admit(const Context& context, Executor& executor, Ref<Pending> pending, Payload&& body,
+                        Ref<Envelope> envelope, StepId entry);
 
-  const std::shared_ptr<Executor> executor_;
+  const http::Entrance& entrance_;
   http::Host& host_;
   const Options options_;
   std::atomic<bool> ready_{true};

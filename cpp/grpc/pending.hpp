@@ -22,8 +22,8 @@ class Answered : public http2::Call {
 /// A message of a call that the graph has yet to answer.
 class Pending : public http::Asked {
  public:
-  Pending(http::Host& host, const Executor& executor, Ref<Answered> to, std::uint64_t number)
-      : Asked(host, executor), to_(std::move(to)), number_(number) {}
+  Pending(http::Host& host, std::shared_ptr<Executor> executor, Ref<Answered> to, std::uint64_t number)
+      : Asked(host, std::move(executor)), to_(std::move(to)), number_(number) {}
 
   /// The graph has not taken it.
   void refuse(Status&& status);
@@ -45,8 +45,9 @@ class Pending : public http::Asked {
 /// One that is answered with tensors.
 class PendingInfer final : public Pending {
  public:
-  PendingInfer(http::Host& host, const Executor& executor, Ref<Answered> to, std::uint64_t number, Wanted wanted)
-      : Pending(host, executor, std::move(to), number), wanted_(std::move(wanted)) {}
+  PendingInfer(http::Host& host, std::shared_ptr<Executor> executor, Ref<Answered> to, std::uint64_t number,
+               Wanted wanted)
+      : Pending(host, std::move(executor), std::move(to), number), wanted_(std::move(wanted)) {}
 
  private:
   Pieces encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) override;
@@ -60,8 +61,10 @@ class PendingQuery final : public Pending {
  public:
   using Translate = std::function<std::string(std::string_view json)>;
 
-  PendingQuery(http::Host& host, const Executor& executor, Ref<Answered> to, Translate translate, bool accepts_503)
-      : Pending(host, executor, std::move(to), 0), translate_(std::move(translate)), accepts_503_(accepts_503) {}
+  PendingQuery(http::Host& host, std::shared_ptr<Executor> executor, Ref<Answered> to, Translate translate,
+               bool accepts_503)
+      : Pending(host, std::move(executor), std::move(to), 0), translate_(std::move(translate)),
+        accepts_503_(accepts_503) {}
 
  private:
   Pieces encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) override;

@@ -32,7 +32,7 @@ void Asked::on_reply(Answer&& answer) {
     else
       rendered = host_.render(*object);
   }
-  if (executor_.seated()) {
+  if (executor_->seated()) {
     undelivered().push_back(Undelivered{Ref<Asked>(this), std::move(answer), std::move(rendered)});
     return;
   }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include <penstock/executor.hpp>
 
@@ -12,7 +14,7 @@ namespace penstock::http {
 /// made, inside the gate; all else, and the sending, waits until the thread is outside.
 class Asked : public Root {
  public:
-  Asked(Host& host, const Executor& executor) : host_(host), executor_(executor) {}
+  Asked(Host& host, std::shared_ptr<Executor> executor) : host_(host), executor_(std::move(executor)) {}
 
   /// Sends what this thread has answered; the executor's `flush`.
   static void flush();
@@ -22,12 +24,13 @@ class Asked : public Root {
   virtual void deliver(Answer&& answer, std::optional<Response>&& rendered) = 0;
   /// Whether objects that are a response of the protocol are to come as tensors, not rendered.
   [[nodiscard]] virtual bool wants_tensors() const { return false; }
+  [[nodiscard]] const std::shared_ptr<Executor>& executor() const noexcept { return executor_; }
 
  private:
   void on_reply(Answer&& answer) final;
 
   Host& host_;
-  const Executor& executor_;
+  const std::shared_ptr<Executor> executor_;
 };
 
 }  // namespace penstock::http

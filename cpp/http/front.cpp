@@ -19,6 +19,7 @@ constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kBytes = "application/octet-stream";
 constexpr const char* kJsonLength = "Inference-Header-Content-Length";
 constexpr std::string_view kModels = "/v2/models/";
+constexpr std::string_view kRepository = "/v2/repository/";
 constexpr int kMaxDeadlineMs = 24 * 60 * 60 * 1000;
 
 Response failure_response(const Failure& failure) {
@@ -73,13 +74,13 @@ class Exchange final : public Asked {
  public:
   Exchange(Host& host, std::shared_ptr<Executor> executor, Reply&& reply, ChunkForm form, AnswerTerms&& terms,
            Coding coding)
-      : Asked(host, *executor), host_(host), executor_(std::move(executor)), reply_(std::move(reply)), form_(form),
-        terms_(std::move(terms)), coding_(coding) {}
+      : Asked(host, std::move(executor)), host_(host), reply_(std::move(reply)), form_(form), terms_(std::move(terms)),
+        coding_(coding) {}
   Reply& reply() { return reply_; }
 
  private:
   void deliver(Answer&& answer, std::optional<Response>&& rendered) override {
-    if (answer.chunks) return send_chunks(executor_, host_, std::move(reply_), std::move(answer.chunks), form_);
+    if (answer.chunks) return send_chunks(executor(), host_, std::move(reply_), std::move(answer.chunks), form_);
     Response response = rendered ? std::move(*rendered) : response_of(std::move(answer), terms_);
     compress(response, coding_);
     reply_.send(std::move(response));
@@ -87,7 +88,6 @@ class Exchange final : public Asked {
   [[nodiscard]] bool wants_tensors() const override { return terms_.binary || !terms_.outputs.empty(); }
 
   Host& host_;
-  const std::shared_ptr<Executor> executor_;
   Reply reply_;
   const ChunkForm form_;
   const AnswerTerms terms_;
@@ -157,27 +157,84 @@ Ref<Envelope> envelope_of(const Request& request) {
   return envelope;
 }
 
+bool is_for_frontend(const Request& request, const Served& graph) {
+  if (graph.frontend == kNoStep) return false;
+  const std::string_view path = request.path();
+  if (starts_with(path, kRepository)) return true;
+  if (request.method() != "GET" && request.method() != "HEAD") return false;
+  if (path == "/") return request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
+  return path == "/v2" || starts_with(path, "/v2/") || path == "/metrics" || path == "/openapi.json";
+}
+
+/// Below the models' prefix a protocol-shaped request is decoded here; anything else stays bytes.
+Payload payload_of(Request& request, const std::string& model_prefix, AnswerTerms& terms) {
+  if (request.body.empty()) return Payload();
+  const bool json = is_json(request.content_type());
+  const bool maybe = may_be_json(request.content_type());
+  const bool prefixed = !model_prefix.empty();
+  if (starts_with(request.path(), prefixed ? std::string_view(model_prefix) : kModels)) {
+    if (const auto length = json_length(request)) {
+      if (*length > 0)
+        return Payload(
+            std::make_shared<const InferRequest>(decode_binary_request(std::move(request.body), *length, terms)));
+      terms.binary = true;  // all of it is the one input of a model that knows what that is
+    } else if ((json || maybe) && prefixed) {
+      if (auto decoded = decode_infer_request(request.body, &terms))
+        return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
+    }
+  }
+  return Payload(Bytes{std::make_shared<const std::string>(std::move(request.body)), json, maybe});
+}
+
+/// The shorter of what the header and the request's parameters say, else the server's own.
+Duration deadline_of(std::optional<std::chrono::milliseconds> header, const AnswerTerms& terms, Duration usual) {
+  if (!header && !terms.timeout) return usual;
+  Duration deadline = Duration::max();
+  if (header) deadline = *header;
+  if (terms.timeout) deadline = std::min<Duration>(deadline, *terms.timeout);
+  return deadline;
+}
+
+/// An I/O thread's place at the graph that its requests enter.
+struct Place {
+  Place(std::shared_ptr<const Served> entered, std::size_t loop)
+      : graph(std::move(entered)), seat(*graph->executor, loop) {}
+  const std::shared_ptr<const Served> graph;
+  Executor::Seat seat;
+};
+
 thread_local std::shared_ptr<void> attached;
-thread_local std::unique_ptr<Executor::Seat> seat;
+thread_local std::unique_ptr<Place> place;
 
 }  // namespace
 
-Front::Front(std::shared_ptr<Executor> executor, Host& host, Options options)
-    : executor_(std::move(executor)), host_(host), options_(std::move(options)) {}
+Front::Front(const Entrance& entrance, Host& host, Options options)
+    : entrance_(entrance), host_(host), options_(options) {}
 
 void Front::thread_started(std::size_t loop) {
   attached = host_.attach();
-  seat = std::make_unique<Executor::Seat>(*executor_, loop);
+  take_seat(loop);
 }
 
 void Front::thread_ending(std::size_t /*loop*/) {
   flush();
-  seat.reset();
+  place.reset();
   attached.reset();
 }
 
+/// The former seat goes first: a thread's places at executors are a stack.
+void Front::take_seat(std::size_t loop) const {
+  place.reset();
+  place = std::make_unique<Place>(entrance_.held(), loop);
+}
+
+/// The thread may be one that assists: then it has its place where it came from, and keeps it.
 void Front::after_poll(std::size_t loop) {
-  if (executor_->drain() && wake) wake(loop);
+  if (Executor::drain()) {
+    if (wake) wake(loop);
+  } else if (place != nullptr && !entrance_.is(place->graph.get())) {
+    take_seat(loop);  // of the former graph nothing waits for this thread any more
+  }
 }
 
 void Front::flush() { Asked::flush(); }
@@ -186,8 +243,7 @@ void Front::handle(Request&& request, Reply reply) {
   if (answer_health(request, reply)) return;
   try {
     if (auto refused = unpack_body(request, options_.body_bytes)) return reply.send(std::move(*refused));
-    const StepId entry = is_for_frontend(request) ? options_.frontend : kNoStep;
-    admit(std::move(request), std::move(reply), entry);
+    admit(std::move(request), std::move(reply), entrance_.now());
   } catch (const BadRequest& error) {
     reply.send(error_response(400, error.what()));
   }
@@ -215,46 +271,9 @@ bool Front::answer_health(const Request& request, Reply& reply) const {
   return true;
 }
 
-bool Front::is_for_frontend(const Request& request) const {
-  if (options_.frontend == kNoStep) return false;
-  const std::string_view path = request.path();
-  if (starts_with(path, "/v2/repository/")) return true;
-  if (request.method() != "GET" && request.method() != "HEAD") return false;
-  if (path == "/") return request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
-  return path == "/v2" || starts_with(path, "/v2/") || path == "/metrics" || path == "/openapi.json";
-}
-
-/// Below the models' prefix a protocol-shaped request is decoded here; anything else stays bytes.
-Payload Front::payload_of(Request& request, AnswerTerms& terms) const {
-  if (request.body.empty()) return Payload();
-  const bool json = is_json(request.content_type());
-  const bool maybe = may_be_json(request.content_type());
-  const bool prefixed = !options_.model_prefix.empty();
-  if (starts_with(request.path(), prefixed ? std::string_view(options_.model_prefix) : kModels)) {
-    if (const auto length = json_length(request)) {
-      if (*length > 0)
-        return Payload(
-            std::make_shared<const InferRequest>(decode_binary_request(std::move(request.body), *length, terms)));
-      terms.binary = true;  // all of it is the one input of a model that knows what that is
-    } else if ((json || maybe) && prefixed) {
-      if (auto decoded = decode_infer_request(request.body, &terms))
-        return Payload(std::make_shared<const InferRequest>(std::move(*decoded)));
-    }
-  }
-  return Payload(Bytes{std::make_shared<const std::string>(std::move(request.body)), json, maybe});
-}
-
-/// The shorter of what the header and the request's parameters say, else the server's own.
-Duration Front::deadline_of(std::optional<std::chrono::milliseconds> header, const AnswerTerms& terms) const {
-  if (!header && !terms.timeout) return options_.deadline;
-  Duration deadline = Duration::max();
-  if (header) deadline = *header;
-  if (terms.timeout) deadline = std::min<Duration>(deadline, *terms.timeout);
-  return deadline;
-}
-
-void Front::admit(Request&& request, Reply reply, StepId entry) {
-  const bool waits = options_.responds || entry != kNoStep;
+void Front::admit(Request&& request, Reply reply, const Served& graph) {
+  const StepId entry = is_for_frontend(request, graph) ? graph.frontend : kNoStep;
+  const bool waits = graph.responds || entry != kNoStep;
   std::size_t bytes = 0;
   Admission admission = Admission::kClosed;
   try {
@@ -262,15 +281,16 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
     bytes = request.body.size();
     Ref<Envelope> envelope = envelope_of(request);
     AnswerTerms terms;
-    Payload body = payload_of(request, terms);
-    const Duration deadline = deadline_of(asked_for, terms);
+    Payload body = payload_of(request, graph.model_prefix, terms);
+    const bool loads = entry != kNoStep && starts_with(request.path(), kRepository);
+    const Duration deadline = deadline_of(asked_for, terms, loads ? Duration(kLoadDeadline) : options_.deadline);
     if (waits) {
-      auto asked = make_ref<Exchange>(host_, executor_, std::move(reply), form_of(request), std::move(terms),
+      auto asked = make_ref<Exchange>(host_, graph.executor, std::move(reply), form_of(request), std::move(terms),
                                       chosen_coding(request.header("Accept-Encoding").value_or("")));
       asked->bytes = bytes;
       asked->deadline = Clock::now() + deadline;
       asked->reply().on_abandoned([held = Ref<Completion>(asked)] { held->cancel(); });
-      admission = executor_->admit(asked, std::move(body), std::move(envelope), entry);
+      admission = graph.executor->admit(asked, std::move(body), std::move(envelope), entry);
       if (admission == Admission::kAccepted) return;
       reply = std::move(asked->reply());
     } else {
@@ -278,7 +298,7 @@ void Front::admit(Request&& request, Reply reply, StepId entry) {
       auto root = make_ref<Unattended>();
       root->bytes = bytes;
       const std::string id = envelope->id;
-      admission = executor_->admit(root, std::move(body), std::move(envelope));
+      admission = graph.executor->admit(root, std::move(body), std::move(envelope));
       if (admission == Admission::kAccepted) {
         Response taken;
         taken.content_type = kJson;

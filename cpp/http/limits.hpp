@@ -5,6 +5,9 @@
 
 namespace penstock::http {
 
+/// What a call to load or unload a model may take.
+inline constexpr std::chrono::minutes kLoadDeadline{10};
+
 /// What a client may ask of the server. Sizes in bytes.
 struct Limits {
   std::size_t header_bytes = 16 * 1024;       ///< of one header line; more: 431

@@ -1,6 +1,7 @@
 #include <http/server.hpp>
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -54,6 +55,25 @@ struct Listener {
   bool accepting = false;
 };
 
+/// Counts the loops that have come by; handlers of one loop never run side by side.
+class Rounds {
+ public:
+  explicit Rounds(std::size_t loops) : left_(loops) {}
+  void arrive() {
+    const std::lock_guard lock(mutex_);
+    if (--left_ == 0) done_.notify_all();
+  }
+  bool wait(std::chrono::milliseconds at_most) {
+    std::unique_lock lock(mutex_);
+    return done_.wait_for(lock, at_most, [this] { return left_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;  ///< a leaf; guards the next
+  std::condition_variable done_;
+  std::size_t left_;
+};
+
 }  // namespace
 
 class Server::Impl {
@@ -99,6 +119,12 @@ class Server::Impl {
     stop_accepting();
     for (const auto& loop : loops_) asio::post(loop->context(), [&loop = *loop] { loop.close_idle(); });
     return shared_.gate.wait_until_empty(at_most);
+  }
+
+  bool await_handlers(const std::shared_ptr<const void>& kept, std::chrono::milliseconds at_most) {
+    const auto rounds = std::make_shared<Rounds>(loops_.size());
+    for (const auto& loop : loops_) asio::post(loop->context(), [rounds, kept] { rounds->arrive(); });
+    return rounds->wait(at_most);
   }
 
   void stop() {
@@ -165,6 +191,9 @@ std::uint16_t Server::grpc_port() const noexcept { return impl_->port(1); }
 void Server::start() { impl_->start(); }
 void Server::stop_accepting() { impl_->stop_accepting(); }
 bool Server::drain(std::chrono::milliseconds at_most) { return impl_->drain(at_most); }
+bool Server::await_handlers(std::shared_ptr<const void> kept, std::chrono::milliseconds at_most) {
+  return impl_->await_handlers(kept, at_most);
+}
 void Server::stop() { impl_->stop(); }
 std::size_t Server::loops() const noexcept { return impl_->loops(); }
 std::size_t Server::connections() const noexcept { return impl_->connections(); }

@@ -54,6 +54,11 @@ class Server {
   /// those who assist.
   void stop();
 
+  /// Waits until every handler that runs now has returned, so that none has in hand what was taken from
+  /// its reach before, and has the I/O threads call `after_poll`. `kept` lives until then, also if the time is
+  /// up first: then false.
+  [[nodiscard]] bool await_handlers(std::shared_ptr<const void> kept, std::chrono::milliseconds at_most);
+
   [[nodiscard]] std::size_t loops() const noexcept;
   [[nodiscard]] std::size_t connections() const noexcept;  ///< open now
   [[nodiscard]] const Gate& gate() const noexcept;         ///< what has been answered

@@ -22,6 +22,16 @@ void Service::detach() {
   left_.wait(lock, [this] { return helping_ == 0; });
 }
 
+void Service::release() {
+  const std::lock_guard lock(mutex_);
+  server_ = nullptr;
+}
+
+bool Service::idle() {
+  const std::lock_guard lock(mutex_);
+  return server_ == nullptr && helping_ == 0;
+}
+
 void Service::assist(std::size_t loop) {
   std::unique_lock lock(mutex_);
   Server* server = server_;

@@ -112,7 +112,7 @@ void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, R
   }
 }
 
-bool Executor::drain() { return lane_.drain(*top_->turn); }
+bool Executor::drain() { return top_->executor->lane_.drain(*top_->turn); }
 
 void Executor::lend(const std::function<bool()>& spawn) {
   Lane::Turn turn(Lane::Role::kWorker);

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.batch_rows import form_of, join, rows_of, split
 from penstock.errors import GraphError
 from penstock.operations import PREDICT, operation_of, request_of
+from penstock.tenancy import Tenant
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
@@ -73,12 +74,13 @@ class BatchedModel:
     (2, 3)
     """
 
-    def __init__(self, model: V2ModelServer, rules: Rules) -> None:
-        self._model = model
+    def __init__(self, model: V2ModelServer | Tenant, rules: Rules) -> None:
+        self._model: Any = model
         self._rules = rules
         from penstock.models import V2ModelServer as Base
 
-        self._own = type(model).do_events is not Base.do_events
+        kind = type(model.instance) if isinstance(model, Tenant) else type(model)
+        self._own = kind.do_events is not Base.do_events
 
     def do_events(self, events: list[Any]) -> Any:
         """Answer each event; a coroutine of that if need be."""

@@ -14,7 +14,7 @@ from penstock.deploying.commands import deploy
 from penstock.errors import GraphError, MLRunInvalidArgumentError, PenstockError
 from penstock.kafka.commands import dlq
 from penstock.plotting.draw import TEXTS
-from penstock.targets import TargetError, load_target
+from penstock.targets import TargetError, load_target, load_target_anew
 
 _EXAMPLES = """\b
 TARGET is file.py[:name] or package.module[:name]; without a name it is fn,
@@ -40,6 +40,7 @@ More examples:
   penstock serve iris.py --token-file tokens.txt --cors-origin https://example.org
   PENSTOCK_TOKEN=s3cret penstock serve iris.py --host 0.0.0.0
 
+SIGHUP reads TARGET anew and puts its graph in place of the one that is served.
 GET /metrics is what Prometheus reads, GET / a page for a browser. With a token all but health needs it, as
 "Authorization: Bearer TOKEN".
 """
@@ -66,11 +67,13 @@ def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[F], F]:
     type=click.IntRange(1),
     help="Processes that serve on the one port; those that die are replaced.",
 )
+@click.option("--watch", is_flag=True, help="Read TARGET anew when a source in its folder changes; for development.")
 @click.option("--function", "current_function", default=None, help="Run this child function alone.")
 @click.option("--token", multiple=True, help="Bearer token that callers need; seen by who lists processes.")
 @click.option(
     "--token-file", type=click.Path(exists=True, dir_okay=False), help="File of such tokens, one a line; any will do."
 )
+@click.option("--model-control", is_flag=True, help="Let callers load and unload the graph's models; needs a token.")
 @click.option("--cors-origin", multiple=True, help="Origin whose pages may ask, https://host; may be repeated.")
 @_option("--deadline", _SECONDS, 30.0, "Seconds that a request may take.")
 @_option("--drain-timeout", click.FloatRange(min=0), 30.0, "Seconds to answer what has come, once told to stop.")
@@ -91,6 +94,7 @@ def serve(  # noqa: PLR0917  # an argument an option
     port: int,
     grpc_port: int | None,
     workers: int,
+    watch: bool,
     current_function: str | None,
     token_file: str | None,
     log_level: str | None,
@@ -108,6 +112,10 @@ def serve(  # noqa: PLR0917  # an argument an option
     except MLRunInvalidArgumentError as error:
         raise click.UsageError(str(error)) from error
     _log(log_level)
+    if watch and worker is None:
+        from penstock.watching import Watching, hang_up
+
+        Watching(target, hang_up).start()
     try:
         if workers > 1 and worker is None:
             from penstock.supervisor import supervise
@@ -121,6 +129,7 @@ def serve(  # noqa: PLR0917  # an argument an option
             namespace=module,
             current_function=current_function,
             worker=worker,
+            renew=lambda: load_target_anew(target),
             **options,
         )
     except TargetError as error:

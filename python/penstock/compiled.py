@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from penstock._core import Plan
     from penstock.inspection import Inspection
     from penstock.kafka.transactions import Transactions
+    from penstock.model_control import ModelControl
     from penstock.queues import Inlet
 
 
@@ -41,6 +42,8 @@ class Compiled:
         What a server's own pages ask.
     transactions : Transactions, optional
         Those of the sources that read exactly once.
+    control : ModelControl, optional
+        What loads and unloads models while they are served.
     """
 
     plan: Plan
@@ -54,3 +57,4 @@ class Compiled:
     closers: list[Callable[[], None]]
     inspection: Inspection
     transactions: Transactions | None = None
+    control: ModelControl | None = None

@@ -5,7 +5,8 @@ Kept free of everything that takes time to load, for the process that only watch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Counts = dict[str, Any]
@@ -54,6 +55,45 @@ def remains(counts: Counts) -> Counts:
     kept |= dict.fromkeys((name for name in _GAUGES if name in kept), 0)
     kept["steps"] = {name: {**step, "waiting": 0} for name, step in counts.get("steps", {}).items()}
     return kept
+
+
+class History:
+    """What all graphs of a server have counted, one after the other, so that no count ever falls. Thread-safe.
+
+    Examples
+    --------
+    >>> history = History()
+    >>> def first(): return {"refused": 2, "in_flight": 1, "steps": {}}
+    >>> def second(): return {"refused": 3, "in_flight": 0, "steps": {}}
+    >>> history.enters(first)
+    >>> history.enters(second)
+    >>> history.counts()
+    {'refused': 5, 'in_flight': 1, 'steps': {}}
+    >>> history.ended(first)
+    >>> history.counts()
+    {'refused': 5, 'in_flight': 0, 'steps': {}}
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the next two
+        self._ended: Counts = {}
+        self._counting: list[Callable[[], Counts]] = []
+
+    def enters(self, counts: Callable[[], Counts]) -> None:
+        """Count what another graph does, too; those before it still count what they have to finish."""
+        with self._lock:
+            self._counting.append(counts)
+
+    def ended(self, counts: Callable[[], Counts]) -> None:
+        """Keep what a graph has counted in all."""
+        with self._lock:
+            self._counting.remove(counts)
+            self._ended = total([self._ended, remains(counts())])
+
+    def counts(self) -> Counts:
+        """Return what all of them have counted."""
+        with self._lock:
+            return total([self._ended, *(counts() for counts in self._counting)])
 
 
 def _either(key: str, first: dict[str, Any], second: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from penstock.render import render
 
 if TYPE_CHECKING:
     from penstock._core import Chunks, ChunkSource, Continuation, Event, Plan
+    from penstock.counts import Counts, History
 
 _CLOSE_SECONDS = 3.0  # how long the interpreter's exit waits for handlers that are still running
 _logger = logging.getLogger("penstock")
@@ -61,6 +62,7 @@ class Engine:
         self._results = results if results is not None else []
         self._closers = list(closers)
         self._threads: list[threading.Thread] = []
+        self.history: History | None = None  # of the server in front
         self._started = False
         self._lock = threading.Lock()  # guards _started and _threads
         _engines.add(self)
@@ -115,6 +117,14 @@ class Engine:
                 thread = self._threads.pop(0)
             if thread is not threading.current_thread():
                 thread.join(timeout)
+
+    def own_counts(self) -> Counts:
+        """Return what this graph has counted."""
+        return {"steps": self.core.stats(), "in_flight": self.core.in_flight, "refused": self.core.refused}
+
+    def counts(self) -> Counts:
+        """Return what this graph has counted; behind a server, with the graphs whose place it has taken."""
+        return self.own_counts() if self.history is None else self.history.counts()
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Return what each step has done so far."""

@@ -12,6 +12,7 @@ from penstock.models import V2ModelServer
 from penstock.parallel import ParallelRun, Parts, copies
 from penstock.resolve import nearest
 from penstock.routers import BaseModelRouter, Route
+from penstock.versions import unknown
 
 _PREDICT = ("infer", "predict")
 _OPERATIONS = (*_PREDICT, "explain")
@@ -113,16 +114,15 @@ class VotingEnsemble(ParallelRun):
         if event.method == "GET" and name in ("", self.name) and self._describe(event, name, operation):
             event.penstock_asked = "self"
             return [(own, event)]
-        if name in self.routes:
+        key = None if name == self.name and name not in self.routes else self.key_of(name)
+        if key is not None:
             event.penstock_asked = "one"
             part = event.__copy__()
             part.path = operation
-            return [(self._names.index(name), part)]
+            return [(self._names.index(key), part)]
         if name not in ("", self.name):
-            raise ModelNotFound(
-                f"model {name} doesnt exist, available models: {' | '.join([*self._names, self.name])} "
-                "or an operation alone for ensemble operation"
-            )
+            known = [*self._names, self.name]
+            raise ModelNotFound(unknown(name, known, " or an operation alone for ensemble operation"))
         if operation not in ("", *_OPERATIONS):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
         event.penstock_asked = operation = operation or "infer"
@@ -169,7 +169,7 @@ class VotingEnsemble(ParallelRun):
         model = route.object
         if not isinstance(model, V2ModelServer) or not model._native or route.is_async:
             return None
-        do_event, predict = model.do_event, model.predict
+        do_event, predict = route.called.do_event, route.called.predict
 
         def ask(event: Any) -> Any:
             body = event.body

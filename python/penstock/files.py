@@ -185,6 +185,22 @@ def trusted(path: str, context: Any = None, *, model_path: str | None = None) ->
     return any(_lies_in(place, root) for root in map(_normal, roots))
 
 
+def may_read(place: str, context: Any) -> bool:
+    """Tell whether a place that a request names lies below what the graph's author named.
+
+    Parameters
+    ----------
+    place : str
+        A path, or a URL.
+    context : GraphContext
+        The graph's context.
+    """
+    if "::" in place or "\\" in place or ("://" in place and ".." in place.split("/")):
+        return False  # what it leads to is not to be seen from its text
+    wanted = _normal(place)
+    return any(_lies_in(wanted, root) for root in map(_normal, _named_by(context)))
+
+
 def check_trust(name: str, path: str, context: Any = None, *, model_path: str | None = None) -> None:
     """Refuse a file that can run code and lies outside of what the graph names.
 

@@ -13,10 +13,14 @@ from urllib.parse import unquote
 from penstock._version import __version__
 from penstock.ensemble import VotingEnsemble
 from penstock.event import Response
+from penstock.versions import find, split, unknown, versions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from penstock._core import PlanBuilder
+    from penstock.inspection import Inspection
+    from penstock.model_control import ModelControl
     from penstock.models import V2ModelServer
 
 Answer = tuple[int, Any]
@@ -30,6 +34,7 @@ EXTENSIONS = [
     "parameters",
     "statistics",
 ]
+_CHANGES = 64  # that may be under way at once
 _POST_ONLY = ("infer", "generate", "generate_stream")
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 
@@ -45,17 +50,32 @@ class Frontend:
         The models, by the names that requests call them.
     routers : list
         The graph's routers; ensembles among them count as models.
+    left_out : list of str
+        Versions that are not served.
+    control : ModelControl, optional
+        What loads and unloads models.
     """
 
-    def __init__(self, name: str, models: dict[str, V2ModelServer], routers: list[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        models: dict[str, V2ModelServer],
+        routers: list[Any],
+        left_out: Sequence[str] = (),
+        control: ModelControl | None = None,
+    ) -> None:
         self._name = name or "penstock"
         self._models = models
+        self._left_out = left_out
+        self.control = control
         self._names = list(models)
         self._names += [router.name for router in routers if isinstance(router, VotingEnsemble)]
 
     def choose(self, event: Any) -> int:
-        """Say where an event goes: 0 if its body is now the answer, 1 if it is for the graph."""
+        """Say where an event goes: 0 if its body is now the answer, 1 if it is for the graph, 3 for `control`."""
         reading = event.method in ("", "GET", "HEAD")
+        if self.control is not None and event.method == "POST" and _changes_models(event.path):
+            return 3
         answer = self.get(event.path) if reading else self.post(event.path, event.method, event.body)
         if answer is None:
             return 1
@@ -93,13 +113,16 @@ class Frontend:
         parts = _parts(path)
         if parts[:2] != ["v2", "repository"]:
             return None
-        place = parts[2:] if parts[2:3] in (["index"], ["models"]) else parts[3:]  # one of several repositories
+        place = _place(parts)
         if place == ["index"]:
             return self._index(body) if method == "POST" else _wrong_verb(method)
         if len(place) == 3 and place[0] == "models" and place[2] in ("load", "unload"):
             if method != "POST":
                 return _wrong_verb(method)
-            return 501, {"error": f"to {place[2]} a model is not offered: the graph says which models there are"}
+            return 501, {
+                "error": f"to {place[2]} a model is not offered: the graph says which models there are; "
+                "penstock serve --model-control lets callers with a token do it"
+            }
         return 404, {"error": "Not Found"}
 
     def _index(self, body: Any) -> Answer:
@@ -108,39 +131,44 @@ class Frontend:
         ready = (body or {}).get("ready", False)
         if not isinstance(ready, bool):
             return 400, {"error": "ready must be true or false"}
-        listed = [self._listed(name) for name in self._names]
-        return 200, [model for model in listed if not ready or model["state"] == "READY"]
+        return 200, [model for model in self._all_listed() if not ready or model["state"] == "READY"]
+
+    def _all_listed(self) -> list[dict[str, str]]:
+        return [self._listed(name) for name in [*self._names, *self._left_out]]
 
     def _of_all(self, path: list[str]) -> Answer | None:
         match path:
             case ["models", "stats"]:
                 return 200, self._statistics(self._models)
             case ["repository", "index"]:
-                return 200, [self._listed(name) for name in self._names]
+                return 200, self._all_listed()
         return None
 
     def _of_model(self, model: str, rest: list[str]) -> Answer | None:
         if rest[:1] == ["versions"] and len(rest) > 1:
             model, rest = f"{model}:{rest[1]}", rest[2:]
+        if len(rest) == 1 and rest[0] in _POST_ONLY:
+            return _wrong_verb("GET")
+        if rest == ["stats"]:
+            named = [
+                key for key in self._models if key == model or (split(key)[0] == model and model not in self._names)
+            ]
+            return (200, self._statistics(named)) if named else self._unknown(model)
+        if model not in self._names:  # its newest version, of those that are ready
+            model = find(model, self._models, lambda found: found.ready) or model
         if not rest:
             return self._metadata(model)
         if rest == ["config"]:
             return self._config(model)
-        if len(rest) == 1 and rest[0] in _POST_ONLY:
-            return _wrong_verb("GET")
-        if rest == ["stats"]:
-            return (200, self._statistics([model])) if model in self._models else self._unknown(model)
         return self._model_ready(model) if rest == ["ready"] else None
 
     def _metadata(self, name: str) -> Answer:
         model = self._models.get(name)
         if model is None:
             return self._ensemble(name)
-        base = name.partition(":")[0]
-        versions = [key.partition(":")[2] for key in self._models if key.partition(":")[0] == base]
         body = model.metadata() | {"platform": "penstock"}
-        if any(versions):
-            body["versions"] = [version for version in versions if version]
+        if versions := versions_of(split(name)[0], self._models):
+            body["versions"] = versions
         return 200, body
 
     def _config(self, name: str) -> Answer:
@@ -154,12 +182,16 @@ class Frontend:
             "platform": known["platform"],
             "backend": "python",
             "max_batch_size": 0,
-            "version_policy": {"all": {}},
+            "version_policy": self._policy(known.get("versions", [])),
             "input": [_config_tensor(tensor) for tensor in inputs],
             "output": [_config_tensor(tensor) for tensor in outputs],
             "inputs": inputs,
             "outputs": outputs,
         }
+
+    def _policy(self, versions: list[str]) -> dict[str, Any]:
+        """Describe which versions of a model are served: those that the graph names, or some of them."""
+        return {"specific": {"versions": versions}} if versions and self._left_out else {"all": {}}
 
     def _ensemble(self, name: str) -> Answer:
         if name not in self._names:
@@ -180,22 +212,32 @@ class Frontend:
 
     def _listed(self, name: str) -> dict[str, str]:
         """Describe a model as the repository's index does."""
-        base, _, version = name.partition(":")
-        ready = self._model_ready(name)[0] == 200
-        return {"name": base, "version": version, "state": "READY" if ready else "UNAVAILABLE", "reason": ""}
+        base, version = split(name)
+        state, reason = "UNAVAILABLE", "its version policy leaves it out"
+        place = None if self.control is None else self.control.places.get(name)
+        if place is not None:
+            state, reason = place.state, place.reason
+        elif name in self._names:
+            ready = self._model_ready(name)[0] == 200
+            state, reason = "READY" if ready else "LOADING" if self._is_loading(name) else "UNAVAILABLE", ""
+        return {"name": base, "version": version, "state": state, "reason": reason}
+
+    def _is_loading(self, name: str) -> bool:
+        loading = getattr(self._models.get(name), "_loading", None)
+        return loading is not None and not loading.ended
 
     def _statistics(self, names: Iterable[str]) -> dict[str, Any]:
         """Tell what models have done; the times are estimates from the calls that are measured."""
         context = next((model.context for model in self._models.values()), None)
         server = getattr(context, "server", None)
-        steps = {} if server is None else server.engine.stats()
+        steps = {} if server is None else server.engine.counts()["steps"]
         return {"model_stats": [self._statistics_of(name, _step_of(name, steps)) for name in names]}
 
     @staticmethod
     def _statistics_of(name: str, step: dict[str, Any]) -> dict[str, Any]:
         events, failed, batches = (step.get(key, 0) for key in ("events", "failed", "batches"))
         executions = batches or events
-        nanoseconds = int(step.get("seconds", 0.0) * executions * 1e9)
+        nanoseconds = int(step.get("time", 0.0) / max(1, sum(step.get("times", ()))) * executions * 1e9)
         done = {
             "success": (events - failed, nanoseconds),
             "fail": (failed, 0),
@@ -217,7 +259,37 @@ class Frontend:
         }
 
     def _unknown(self, name: str) -> Answer:
-        return 404, {"error": f"model {name} doesnt exist, available models: {' | '.join(self._names)}"}
+        return 404, {"error": unknown(name, self._names)}
+
+
+def add_frontend(core: PlanBuilder, frontend: Frontend, inspection: Inspection, entries: Iterable[int]) -> None:
+    """Add the steps that answer for a graph to its plan."""
+    choice = core.add_step("GET /v2", "route", inspection.over(frontend.choose))
+    answer = core.add_step("GET /v2, answered", "pass", responder=True)
+    graph = core.add_step("GET /v2, for the graph", "pass")
+    inspected = core.add_step("GET /v2, inspected", "map", inspection.answer, full_event=True, responder=True)
+    outlets = [answer, graph, inspected]
+    if frontend.control is not None:
+        change = frontend.control.answer
+        outlets.append(
+            core.add_step("GET /v2, changed", "map", change, full_event=True, responder=True, concurrency=_CHANGES)
+        )
+    for outlet in outlets:
+        core.connect(choice, outlet)
+    for entry in entries:
+        core.connect(graph, entry)
+    core.frontend(choice)
+
+
+def _place(parts: list[str]) -> list[str]:
+    """Return what follows the repository's name, if there is one."""
+    return parts[2:] if parts[2:3] in (["index"], ["models"]) else parts[3:]
+
+
+def _changes_models(path: str) -> bool:
+    parts = _parts(path)
+    place = _place(parts)
+    return parts[:2] == ["v2", "repository"] and len(place) == 3 and place[2] in ("load", "unload")
 
 
 def _parts(path: str) -> list[str]:

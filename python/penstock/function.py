@@ -11,8 +11,9 @@ from penstock.errors import GraphError, MLRunInvalidArgumentError
 from penstock.function_spec import Metadata, ServingSpec, Status
 from penstock.function_text import WrittenFunction
 from penstock.graph import RootFlowStep
+from penstock.ports import check_port
 from penstock.resolve import nearest
-from penstock.running import RunningFunction, check_port
+from penstock.running import RunningFunction
 from penstock.settings import ChildFunction
 from penstock.spec import Target, without_empty
 from penstock.steps import RouterStep, TaskStep

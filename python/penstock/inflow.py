@@ -46,6 +46,7 @@ class Inflow:
 
     def __init__(self, server: GraphServer, on_ready: Callable[[bool], None]) -> None:
         self.sources: list[EventSource] = []
+        self._started = False
         compiled = server.compiled
         for inlet in compiled.inlets if compiled is not None else ():
             from penstock.kafka.settings import of_queue
@@ -83,15 +84,16 @@ class Inflow:
 
     def start(self) -> None:
         """Begin to bring events."""
+        self._started = True
         for source in self.sources:
             source.start()
 
     def halt(self) -> None:
         """Bring nothing more."""
-        for source in self.sources:
+        for source in self.sources if self._started else ():
             source.halt()
 
     def close(self) -> None:
         """Say how far all have come, and let go."""
-        for source in self.sources:
+        for source in self.sources if self._started else ():
             source.close()

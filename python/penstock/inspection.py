@@ -48,10 +48,11 @@ class Inspection:
         self._total: Callable[[], Counts] | None = None
         self.worker = 0
 
-    def attach(self, graph: Any, own: Callable[[], Counts]) -> None:
-        """Say what is served, and where the core's and the server's counts come from."""
+    def attach(self, graph: Any, own: Callable[[], Counts], *, began: float | None = None) -> None:
+        """Say what is served, where the graph's and the server's counts come from, and since when it has been."""
         self._graph = graph
         self._own = own
+        self._started = self._started if began is None else began
 
     def join(self, worker: int, total: Callable[[], Counts]) -> None:
         """Answer for all processes of the server from now on: `total` has what they have counted."""

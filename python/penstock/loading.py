@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penstock.models import V2ModelServer
 
 _STREAM_SECONDS = 250.0  # how long an event of a stream waits: nobody would send it again
+_LOOK_SECONDS = 0.1
 _PLAIN_HOOKS = ("preprocess", "validate", "postprocess", "logged_results")
 
 
@@ -49,6 +50,22 @@ def watch(models: Iterable[V2ModelServer], tell: Callable[[bool], None]) -> None
     tell(False)
     for one in loading:
         one.then(lambda: tell(True) if all(model.ready for model in watched) else None)
+
+
+def await_loaded(models: Iterable[V2ModelServer], *, unless: Callable[[], bool]) -> None:
+    """Wait for models that load on threads of their own, until they have, or until `unless`.
+
+    Raises
+    ------
+    ModelNotReady
+        One did not load.
+    """
+    for model in models:
+        loading = getattr(model, "_loading", None)  # what runs in a process of its own is loaded
+        while loading is not None and not loading.ended and not unless():
+            loading.wait(_LOOK_SECONDS)
+        if loading is not None and loading.ended:
+            loading.check_loaded()
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -101,6 +118,21 @@ class Loading:
         """
         if self._is_of_stream(event):
             self._ended.wait(_STREAM_SECONDS)
+        self.check_loaded()
+
+    @property
+    def ended(self) -> bool:
+        """Whether loading is over, well or not."""
+        return self._ended.is_set()
+
+    def check_loaded(self) -> None:
+        """Refuse as long as the model is not loaded.
+
+        Raises
+        ------
+        ModelNotReady
+            It is not; the text says why, if it failed.
+        """
         if self._model.ready:
             return
         name = self._model.name

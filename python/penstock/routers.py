@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from penstock.data_url import read_url
 from penstock.errors import BadRequest, ModelNotFound, PathNotFound, blame
+from penstock.versions import find, split, unknown
 
 
 class Route:
@@ -41,6 +42,7 @@ class Route:
         self.step = step
         self.object = target
         self.is_async = is_async
+        self.called = target  # the object, or what stands for it where others may take its place
         self._handler = handler
         self._full_event = full_event
 
@@ -100,6 +102,10 @@ class BaseModelRouter:
         Whether a request may say ``{"data_url": url}`` and have the server read its input there. Off by default, as
         callers then choose what the server reads: True allows any URL but those of local files, a list
         those that start with one of its texts.
+    version_policy : str or dict, optional
+        Which versions of a model are served, of those that the graph has as "name:version": ``"all"``, the default,
+        ``"latest"``, ``{"latest": n}`` or ``{"specific": [version, ...]}``; or a dict of these by the models' names.
+        The others are not even loaded.
     **class_args
         What `get_param` returns.
 
@@ -131,11 +137,13 @@ class BaseModelRouter:
         input_path: str | None = None,
         result_path: str | None = None,
         allow_data_url: bool | Sequence[str] = False,
+        version_policy: Any = None,
         **class_args: Any,
     ) -> None:
         self.context = context
         self.name = name or type(self).__name__
         self.routes = routes or {}
+        self.version_policy = version_policy
         self.url_prefix = (url_prefix or "/v2/models").rstrip("/")
         self.health_prefix = (health_prefix or "/v2/health").rstrip("/")
         self._input_path = input_path.split(".") if input_path else []
@@ -238,6 +246,10 @@ class BaseModelRouter:
         rest = path[len(self.url_prefix) :].strip("/")
         return [unquote(part) for part in rest.split("/")] if rest else []
 
+    def key_of(self, name: str) -> str | None:
+        """Return the route that is asked for by a name: its own, else that of the newest version that is ready."""
+        return find(name, self.routes, lambda route: bool(getattr(route.object, "ready", True)))
+
     def _named(self, event: Any, parts: list[str]) -> tuple[str, str]:
         """Return the model and the operation that the path, or else the body, names; "" for none."""
         if parts:
@@ -276,11 +288,12 @@ class ModelRouter(BaseModelRouter):
                 event.body = self.models()
                 return len(self.routes)
             name = next(iter(self.routes))
+        key = self.key_of(name)
         for outlet, known in enumerate(self.routes):
-            if known == name:
+            if known == key:
                 event.path = operation
                 return outlet
-        raise ModelNotFound(f"model {name} doesnt exist, available models: {' | '.join(self.routes)}")
+        raise ModelNotFound(unknown(name, self.routes))
 
     def models(self) -> dict[str, Any]:
         """List the models."""
@@ -294,7 +307,16 @@ class ModelRouter(BaseModelRouter):
         own = all(getattr(kind, hook) is getattr(ModelRouter, hook) for hook in hooks)
         if not own or self._input_path or self.allow_data_url:
             return None
-        return {name: outlet for outlet, name in enumerate(self.routes)}
+        outlets = {name: outlet for outlet, name in enumerate(self.routes)}
+        if all(route.called is route.object and is_settled(route.object) for route in self.routes.values()):
+            names = {split(key)[0] for key in self.routes}
+            outlets |= {name: outlets[self.key_of(name) or name] for name in names}
+        return outlets
+
+
+def is_settled(model: Any) -> bool:
+    """Tell whether a model is as ready as it will ever be."""
+    return getattr(model, "_loading", None) is None
 
 
 def is_empty(body: Any) -> bool:

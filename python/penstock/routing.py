@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from penstock.parallel import ParallelRun
 from penstock.resolve import Resolver, is_async
 from penstock.routers import Route
 from penstock.steps import MAX_ROUTES, RouterStep
+from penstock.versions import left_out
 
 
 def check_number_of_routes(step: RouterStep, name: str) -> None:
@@ -38,11 +40,30 @@ def runs_apart(step: RouterStep, resolver: Resolver) -> bool:
     return issubclass(found, ParallelRun) and getattr(executor, "value", executor) == "process"
 
 
-def route_of(key: str, step: str, loaded: Loaded) -> Route:
-    """Make the route that a router's own code may run."""
+def select_versions(step: RouterStep) -> tuple[RouterStep, list[str]]:
+    """Return a router with the versions that its policy serves, and the keys of those that it leaves out.
+
+    Raises
+    ------
+    GraphError
+        The policy is none, or leaves nothing of a model.
+    """
+    policy = step.class_args.get("version_policy", getattr(step.target.class_object, "version_policy", None))
+    if policy is None:
+        return step, []
+    out = left_out(step.routes, policy)
+    served = copy.copy(step)
+    served._routes = {key: route for key, route in step.routes.items() if key not in out}
+    return served, out
+
+
+def route_of(key: str, step: str, loaded: Loaded, *, called: Any = None) -> Route:
+    """Make the route that a router's own code may run; `called` is what stands for an object that may be replaced."""
     handler = loaded.target.do_event if loaded.kind == "model" else loaded.target
     awaited = loaded.concurrency > 1 or is_async(handler)
-    return Route(key, step, loaded.object, handler, full_event=loaded.full_event, is_async=awaited)
+    route = Route(key, step, loaded.object, handler, full_event=loaded.full_event, is_async=awaited)
+    route.called = loaded.object if called is None else called
+    return route
 
 
 def quicken(router: ParallelRun, step: RouterStep, routes: Mapping[str, Route], loaded: dict[str, Loaded]) -> None:

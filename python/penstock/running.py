@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.errors import GraphError, PortInUse
+from penstock.errors import GraphError
+from penstock.ports import check_port
 from penstock.settings import FunctionSettings
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.function import ServingFunction
     from penstock.function_spec import Status
     from penstock.offline.job import Job
+    from penstock.serve_options import ServeOptions
     from penstock.server import GraphServer
     from penstock.worker import Worker
 
@@ -154,6 +155,7 @@ class RunningFunction(FunctionSettings):
         namespace: Any = None,
         current_function: str | None = None,
         worker: Worker | None = None,
+        renew: Callable[[], tuple[RunningFunction, Any]] | None = None,
         **options: Any,
     ) -> None:
         """Serve the graph over HTTP and gRPC until the process is told to stop.
@@ -173,6 +175,8 @@ class RunningFunction(FunctionSettings):
             The child function that runs here; by default what SERVING_CURRENT_FUNCTION says, else all.
         worker : Worker, optional
             This process's place among several; by default what the process that started this one has said.
+        renew : callable, optional
+            Returns the function anew, and its namespace; called at SIGHUP.
         **options
             Of `penstock.serve_options.ServeOptions`: ``token=``, ``cors_origin=``, ``deadline=``, limits.
 
@@ -203,15 +207,40 @@ class RunningFunction(FunctionSettings):
             for number in (port, grpc_port or 0):
                 check_port(host, number)
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
-        server = self._server(is_mock=False, current_function=current_function)
-        child = self.spec.function_refs.get(current_function or "")
-        server.triggers = self.triggers if child is None else child.triggers
-        server.init_states(None, [namespace, *self._sources(current_function, None), _globals(sys._getframe(1))])
+        caller = _globals(sys._getframe(1))
+        server = self._to_serve([namespace], caller, current_function, checked)
         from penstock.serve import serve
 
-        serve(server, host=host, port=port, grpc_port=grpc_port, options=checked, worker=worker)
+        def anew() -> GraphServer:
+            assert renew is not None  # noqa: S101  # else it is not called
+            function, found = renew()
+            return function._to_serve([found], caller, current_function, checked)
+
+        serve(
+            server,
+            host=host,
+            port=port,
+            grpc_port=grpc_port,
+            options=checked,
+            worker=worker,
+            renew=None if renew is None else anew,
+        )
         if worker is not None:
             raise SystemExit(0)  # what follows in the program is for the process that watches over this one
+
+    def _to_serve(
+        self, namespace: list[Any], caller: dict[str, Any], current_function: str | None, options: ServeOptions
+    ) -> GraphServer:
+        server = self._server(is_mock=False, current_function=current_function)
+        server.model_control = options.model_control
+        child = self.spec.function_refs.get(current_function or "")
+        server.triggers = self.triggers if child is None else child.triggers
+        try:
+            server.init_states(None, [*namespace, *self._sources(current_function, None), caller])
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     def to_job(self, func_name: str | None = None, *, namespace: Any = None) -> Job:
         """Make an offline job of the function: its graph over the rows of files.
@@ -335,27 +364,6 @@ class RunningFunction(FunctionSettings):
             trusted_model_paths=spec.trusted_model_paths,
             stream_profile=stream_profile,
         )
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise if the port is taken, before anything is loaded that takes time.
-
-    Raises
-    ------
-    PortInUse
-        Another process listens there.
-    """
-    if port == 0:
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortInUse(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
-            ) from error
 
 
 def _globals(frame: FrameType) -> dict[str, Any]:

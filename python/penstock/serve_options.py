@@ -22,6 +22,8 @@ class ServeOptions:
     ----------
     token : str or list of str
         Who sends one of these as a bearer token may ask; without any, everybody may. Health is open in any case.
+    model_control : bool
+        Whether callers may load and unload the graph's models; they need a token for it.
     cors_origin : str or list of str
         Origins whose pages may ask, ``https://example.org``.
     deadline : float
@@ -38,11 +40,12 @@ class ServeOptions:
     Examples
     --------
     >>> ServeOptions(token="s3cret", max_body=1024)
-    ServeOptions(cors_origin=(), deadline=30.0, drain_timeout=30.0, max_body=1024, max_message=67108864, \
-max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
+    ServeOptions(model_control=False, cors_origin=(), deadline=30.0, drain_timeout=30.0, max_body=1024, \
+max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
     """
 
     token: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    model_control: bool = False
     cors_origin: tuple[str, ...] = ()
     deadline: float = 30.0
     drain_timeout: float = 30.0
@@ -59,11 +62,13 @@ max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
         for token in self.token:
             if not token.isascii() or not token.isprintable() or " " in token or not token:
                 raise MLRunInvalidArgumentError("a token is of visible ASCII characters, without spaces")
+        if self.model_control and not self.token:
+            raise MLRunInvalidArgumentError("model_control needs a token, or everybody could load and unload models")
         for origin in self.cors_origin:
             _check_origin(origin)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not (value > 0 or (field.name == "drain_timeout" and value == 0)):
+            if type(value) in (int, float) and not (value > 0 or (field.name == "drain_timeout" and value == 0)):
                 raise MLRunInvalidArgumentError(f"{field.name} must be more than 0, not {value}")
 
     @classmethod

@@ -118,6 +118,7 @@ class GraphServer(WrittenServer):
         self.stream_profile = stream_profile
         # What brings events beside callers and queues; None where others see to all of that.
         self.triggers: dict[str, dict[str, Any]] | None = None
+        self.model_control = False  # whether callers may load and unload models
         self.compiled: Compiled | None = None
         self._secrets = secrets or SecretStore()
         self._parameters = parameters or {}

@@ -19,7 +19,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.counts import Counts, remains, total
-from penstock.errors import GraphError, PortInUse
+from penstock.errors import GraphError
+from penstock.ports import hold_port
+from penstock.renewal import has_terminal, hears_hangups
+from penstock.rounds import Everywhere, InTurn
 from penstock.worker import VARIABLE
 
 EXIT_UNSETTLED = 75
@@ -78,16 +81,15 @@ class Supervisor:
     ) -> None:
         self._command = list(command)
         self._host = host
-        self._held: list[socket.socket] = []
-        try:
-            self.port = self._hold(port)
-            self.grpc_port = None if grpc_port is None else self._hold(grpc_port)
-        except BaseException:
-            self._let_go()
-            raise
+        self._held = [hold_port(host, number) for number in (port, grpc_port) if number is not None]
+        self.port, self.grpc_port, *_ = *(holder.getsockname()[1] for holder in self._held), None
         self._children = [_Child(index) for index in range(workers)]
         self._questions: dict[int, _Question] = {}
         self._asked = 0
+        self._renewal = InTurn(lambda index: _send(self._children[index], {"renew": True}))
+        self._everywhere = Everywhere(lambda index, message: _send(self._children[index], message))
+        self._terminal = has_terminal()
+        self._name = ""
         self._ended: Counts = {}  # what processes that are gone have counted
         self._restarts = 0
         self._announced = False
@@ -99,7 +101,7 @@ class Supervisor:
         """Serve until told to stop; return the exit code."""
         wake, waker = socket.socketpair()
         waker.setblocking(False)
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *([signal.SIGHUP] if hears_hangups() else [])]
         before = [signal.signal(number, lambda *_: None) for number in numbers]
         before_fd = signal.set_wakeup_fd(waker.fileno())
         self._selector = selectors.DefaultSelector()
@@ -117,33 +119,8 @@ class Supervisor:
             self._selector.close()
             wake.close()
             waker.close()
-            self._let_go()
-
-    # ---- ports
-
-    def _hold(self, port: int) -> int:
-        """Keep a port for the children, who listen there; this socket does not."""
-        where = f"{self._host}:{port}"
-        try:
-            found = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            family, _, _, _, address = found
-            if port:  # without sharing: another server there, even one that shares, is an error
-                with socket.socket(family, socket.SOCK_STREAM) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(address)
-            holder = socket.socket(family, socket.SOCK_STREAM)
-            self._held.append(holder)
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(address)
-        except OSError as error:
-            raise PortInUse(f"cannot listen on {where}: {error.strerror or error}; choose another port") from error
-        number: int = holder.getsockname()[1]
-        return number
-
-    def _let_go(self) -> None:
-        for holder in self._held:
-            holder.close()
+            for holder in self._held:
+                holder.close()
 
     # ---- processes
 
@@ -155,6 +132,7 @@ class Supervisor:
             "port": self.port,
             "grpc_port": self.grpc_port,
             "channel": theirs.fileno(),
+            "changes": self._everywhere.changes,
         }
         with theirs:
             child.process = subprocess.Popen(  # noqa: S603  # the command is our own
@@ -175,8 +153,12 @@ class Supervisor:
                 self._read(key.data)
                 continue
             for number in wake.recv(64):
-                if number in (signal.SIGTERM, signal.SIGINT):
+                gone = number == signal.SIGHUP and self._terminal and not has_terminal()
+                if number in (signal.SIGTERM, signal.SIGINT) or gone:
                     self._stop()
+                elif number == signal.SIGHUP and not self._signals:
+                    self._everywhere.forget()
+                    self._renewal.begin(self._name, self._ready())
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child)
@@ -218,6 +200,8 @@ class Supervisor:
         self._read(child)  # what it said last
         self._drop(child)
         was_ready, child.ready = child.ready, False
+        self._renewal.gone(child.index)
+        self._everywhere.gone(child.index)
         self._ended = total([self._ended, remains(child.counts)])
         child.counts = {}
         for number, question in list(self._questions.items()):
@@ -287,14 +271,23 @@ class Supervisor:
 
     def _hear(self, child: _Child, message: dict[str, Any]) -> None:
         if "ready" in message:
-            child.ready = True
+            child.ready, self._name = True, message["ready"]
             self._announce(message["ready"])
+        elif "renewed" in message:
+            self._renewal.heard(child.index, message["wrong"])
+        elif "all" in message:
+            self._everywhere.ask(child.index, message["all"], message["do"], self._ready())
+        elif "did" in message:
+            self._everywhere.heard(message["did"], child.index, message["wrong"])
         elif "total" in message:
             child.counts = message["of"]
             self._ask(child, message["total"])
         else:
             child.counts = message["of"]
             self._heard(message["counts"], child.index)
+
+    def _ready(self) -> list[int]:
+        return [child.index for child in self._children if child.ready]
 
     def _announce(self, name: str) -> None:
         if self._announced or self._signals:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import linecache
 import os
 import sys
 import traceback
@@ -13,6 +15,8 @@ from penstock.errors import GraphError, PenstockError
 from penstock.factories import import_function
 from penstock.function import ServingFunction
 from penstock.resolve import nearest
+
+_DOCUMENTS = (".yaml", ".yml", ".json")
 
 
 class TargetError(PenstockError):
@@ -32,11 +36,10 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
     place, _, name = target.partition(":")
     if os.path.isdir(place) and (os.sep in place or not place.strip(".")):  # a name alone may be a package
         raise TargetError(f"{place} is a folder; a target is a file in it, or a module")
-    if place.endswith((".yaml", ".yml", ".json")):
+    if place.endswith(_DOCUMENTS):
         return _read_function(place, name)
-    is_file = place.endswith(".py") or os.sep in place
     try:
-        module = _load_file(place) if is_file else _load_module(place)
+        module = _load_file(place) if _is_file(place) else _load_module(place)
     except PenstockError:
         raise
     except (Exception, SystemExit) as error:
@@ -44,6 +47,50 @@ def load_target(target: str) -> tuple[ServingFunction, ModuleType]:
         where = f" (line {frame.lineno} of {os.path.basename(frame.filename)})"
         raise GraphError(f"{place} failed to load{where}: {type(error).__name__}: {error}") from error
     return _pick(module, place, name), module
+
+
+def load_target_anew(target: str) -> tuple[ServingFunction, ModuleType]:
+    """Load a target as if nothing of it had been loaded: its file or package, and the modules that lie beside it.
+
+    If that fails, what was loaded before stays.
+
+    Raises
+    ------
+    TargetError, GraphError
+        As for `load_target`.
+    """
+    place = target.partition(":")[0]
+    forgotten = {name: module for name, module in list(sys.modules.items()) if _is_of_target(module, place)}
+    for name, module in forgotten.items():
+        del sys.modules[name]
+        with contextlib.suppress(OSError):  # one of the same size and second would pass for the new source
+            os.unlink(importlib.util.cache_from_source(str(module.__file__)))
+    linecache.checkcache()
+    importlib.invalidate_caches()
+    try:
+        return load_target(target)
+    except BaseException:
+        for name in [name for name, module in list(sys.modules.items()) if _is_of_target(module, place)]:
+            del sys.modules[name]
+        sys.modules.update(forgotten)
+        raise
+
+
+def _is_of_target(module: ModuleType, place: str) -> bool:
+    """Tell whether a module lies in the folder of a file, or in the package of a module; installed ones do not."""
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(".py") or module.__name__ == "__main__":
+        return False
+    if not _is_file(place):
+        top = place.partition(".")[0]
+        return module.__name__ == top or module.__name__.startswith(top + ".")
+    folder = os.path.dirname(os.path.abspath(place))
+    parts = os.path.relpath(os.path.abspath(file), folder).split(os.sep)
+    return os.pardir not in parts and not {"site-packages", "dist-packages", "penstock"}.intersection(parts)
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith((".py", *_DOCUMENTS)) or os.sep in place
 
 
 def _read_function(place: str, name: str) -> tuple[ServingFunction, ModuleType]:

@@ -17,6 +17,7 @@ from penstock.counts import Counts
 
 VARIABLE = "PENSTOCK_WORKER"
 _PATIENCE = 3.0  # seconds to wait for the counts of the others
+_LOAD_PATIENCE = 600.0  # seconds to wait until the others have loaded a model
 
 
 @dataclasses.dataclass
@@ -29,23 +30,41 @@ class Worker:
         Its number, from 0; the process that replaces it has the same.
     port, grpc_port : int
         Where to listen; the supervisor holds the ports.
+    changes : list of dict
+        What models were loaded and unloaded by requests before this process was started.
     """
 
     index: int
     port: int
     grpc_port: int | None
     channel: socket.socket
+    changes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()  # around what is sent, so that lines stay whole
         self._numbers = itertools.count()
-        self._asked: dict[int, SimpleQueue[Counts]] = {}
+        self._asked: dict[int, SimpleQueue[Any]] = {}
         self._counts: Callable[[], Counts] = dict
+        self._renew: Callable[[], str | None] | None = None
+        self._do: Callable[[dict[str, Any]], None] | None = None
 
     def start(self, counts: Callable[[], Counts]) -> None:
         """Answer the supervisor's questions from now on; `counts` has what this process has counted."""
         self._counts = counts
         threading.Thread(target=self._listen, name="penstock-supervised", daemon=True).start()
+
+    def renews(self, renew: Callable[[], str | None]) -> None:
+        """Say how the graph is made anew; what is called returns what is wrong, if it could not be."""
+        self._renew = renew
+
+    def does(self, do: Callable[[dict[str, Any]], None]) -> None:
+        """Say how what another process has done is done here; what is called raises if it cannot be."""
+        self._do = do
+
+    def everywhere(self, what: dict[str, Any]) -> list[str]:
+        """Have all other processes do it, and wait until they have; return what went wrong."""
+        wrong: list[str] = self._ask("all", {"do": what}, _LOAD_PATIENCE, ["the other processes have not answered"])
+        return wrong
 
     def ready(self, name: str) -> None:
         """Tell that requests are answered."""
@@ -54,14 +73,19 @@ class Worker:
     def total(self) -> Counts:
         """Return what all processes have counted; if the supervisor does not answer, what this one has."""
         own = self._counts()
+        whole: Counts = self._ask("total", {"of": own}, _PATIENCE, own)
+        return whole
+
+    def _ask(self, what: str, message: dict[str, Any], patience: float, default: Any) -> Any:
+        """Ask the supervisor and wait for the answer; `default` if none comes."""
         number = next(self._numbers)
-        answer: SimpleQueue[Counts] = SimpleQueue()
+        answer: SimpleQueue[Any] = SimpleQueue()
         self._asked[number] = answer
         try:
-            self._send({"total": number, "of": own})
-            return answer.get(timeout=_PATIENCE)
+            self._send({what: number, **message})
+            return answer.get(timeout=patience)
         except (Empty, OSError):
-            return own
+            return default
         finally:
             del self._asked[number]
 
@@ -75,10 +99,31 @@ class Worker:
         os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who would end this process
 
     def _hear(self, message: dict[str, Any]) -> None:
-        if "counts" in message:
+        if "renew" in message:
+            threading.Thread(target=self._renewed, name="penstock-renewal", daemon=True).start()
+        elif "counts" in message:
             self._send({"counts": message["counts"], "of": self._counts()})
-        elif (answer := self._asked.get(message["total"])) is not None:
-            answer.put(message["of"])
+        elif "do" in message:
+            name = "penstock-change"
+            threading.Thread(target=self._done, args=(message["do"], message["what"]), name=name, daemon=True).start()
+        else:
+            number, said = (message["total"], "of") if "total" in message else (message["all"], "wrong")
+            if (answer := self._asked.get(number)) is not None:
+                answer.put(message[said])
+
+    def _renewed(self) -> None:
+        wrong = "its source is not known" if self._renew is None else self._renew()
+        self._send({"renewed": self.index, "wrong": wrong})
+
+    def _done(self, number: int, what: dict[str, Any]) -> None:
+        wrong: str | None = "this process has no models"
+        try:
+            if self._do is not None:
+                self._do(what)
+                wrong = None
+        except Exception as error:
+            wrong = str(error)
+        self._send({"did": number, "wrong": wrong})
 
     def _send(self, message: dict[str, Any]) -> None:
         with self._lock:

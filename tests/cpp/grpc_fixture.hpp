@@ -408,8 +408,10 @@ class GrpcTest : public CoreTest {
     options.assist = [this](std::size_t loop) { service.assist(loop); };
     options.nudge = [this] { service.nudge(); };
     run.emplace(std::move(graph), workers, std::move(options), true, &gate);
-    rest.emplace(run->executor, host, http::Front::Options());
-    front.emplace(run->executor, host, front_options);
+    served.executor = run->executor;
+    entrance.emplace(std::exchange(served, {}));
+    rest.emplace(*entrance, host, http::Front::Options());
+    front.emplace(*entrance, host, front_options);
     server_options.grpc_port = 0;
     server.emplace(server_options, *rest, &*front);
     rest->wake = [this](std::size_t loop) { server->wake(loop); };
@@ -423,6 +425,7 @@ class GrpcTest : public CoreTest {
     server.reset();
     front.reset();
     rest.reset();
+    entrance.reset();
     run.reset();
   }
   Client connect(std::uint32_t window = 65535) const { return Client(server->grpc_port(), window); }
@@ -448,7 +451,9 @@ class GrpcTest : public CoreTest {
   http::Service service;
   http::Options server_options;
   Front::Options front_options;
+  http::Served served;  ///< how the graph is served; its executor is `run`'s
   std::optional<Running> run;
+  std::optional<http::Entrance> entrance;
   std::optional<http::Front> rest;
   std::optional<Front> front;
   std::optional<http::Server> server;

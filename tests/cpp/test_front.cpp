@@ -42,7 +42,9 @@ class FrontTest : public CoreTest {
     options.assist = [this](std::size_t loop) { service.assist(loop); };
     options.nudge = [this] { service.nudge(); };
     run.emplace(std::move(graph), workers, std::move(options), true, &gate);
-    front.emplace(run->executor, host, front_options);
+    served.executor = run->executor;
+    entrance.emplace(std::exchange(served, {}));
+    front.emplace(*entrance, host, front_options);
     server.emplace(http::Options{}, *front);
     front->wake = [this](std::size_t loop) { server->wake(loop); };
     server->listen();
@@ -55,6 +57,7 @@ class FrontTest : public CoreTest {
     server.reset();
     EXPECT_EQ(host.threads, 0);
     front.reset();
+    entrance.reset();
     run.reset();
   }
   Client connect() const { return Client(server->port()); }
@@ -98,7 +101,9 @@ class FrontTest : public CoreTest {
   FakeHost host{gate};
   Service service;
   Front::Options front_options;
+  Served served;  ///< how the graph is served; its executor is `run`'s
   std::optional<Running> run;
+  std::optional<Entrance> entrance;
   std::optional<Front> front;
   std::optional<Server> server;
   Signal entered, release;
@@ -114,7 +119,7 @@ TEST_F(FrontTest, AnObjectIsRenderedByTheHost) {
 }
 
 TEST_F(FrontTest, TensorsGoInAndComeOut) {
-  front_options.model_prefix = "/v2/models";
+  served.model_prefix = "/v2/models";
   serve(with([](Event& event, Pass& pass) {
     const auto request = event.body.request();
     if (!request) {
@@ -138,7 +143,7 @@ TEST_F(FrontTest, TensorsGoInAndComeOut) {
 }
 
 TEST_F(FrontTest, TensorsThatAreWrongAreRefusedBeforeAStepSeesThem) {
-  front_options.model_prefix = "/v2/models";
+  served.model_prefix = "/v2/models";
   serve(with(waits()));
   const std::string body = R"({"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[1.5,2]}]})";
   const auto answer = ask(post(body, "Content-Type: application/json\r\n", "/v2/models/m/infer"));
@@ -238,7 +243,7 @@ TEST_F(FrontTest, AClientThatLeavesCancelsWhatIsQueued) {
 }
 
 TEST_F(FrontTest, AGraphWithoutResponderAnswersWithTheIdAtOnce) {
-  front_options.responds = false;
+  served.responds = false;
   Graph graph;
   std::string id;
   graph.add("step", [&](Event& event, Pass& pass) {
@@ -265,7 +270,7 @@ TEST_F(FrontTest, OtherGetCallsOfTheProtocolGoToTheFrontend) {
              return Verdict::kEmit;
            })
       .responder = true;
-  front_options.frontend = 1;
+  served.frontend = 1;
   serve(std::move(graph));
   EXPECT_EQ(ask(get("/v2/models/m?full")).body, "77");
   EXPECT_EQ(ask(get("/v20")).body, "0") << "not of the protocol";
@@ -282,7 +287,7 @@ TEST_F(FrontTest, MetricsAndABrowsersFirstPageGoToTheFrontend) {
              return Verdict::kEmit;
            })
       .responder = true;
-  front_options.frontend = 1;
+  served.frontend = 1;
   serve(std::move(graph));
   EXPECT_EQ(ask(get("/metrics")).body, "2");
   EXPECT_EQ(ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html,*/*;q=0.8\r\n\r\n").body, "1");

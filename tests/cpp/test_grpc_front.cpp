@@ -164,7 +164,7 @@ TEST_F(GrpcTest, OnlyTheOutputsAskedForAreSent) {
 TEST_F(GrpcTest, WrongCallsAreToldSo) {
   serve(with(&echo));
   EXPECT_EQ(call("Unheard", "").status(), 12);
-  EXPECT_EQ(call("RepositoryModelLoad", "").status(), 12);
+  EXPECT_EQ(call("RepositoryModelLoad", named("m")).status(), 12);
   EXPECT_EQ(call("ModelInfer", "\xFF\xFF\xFF").status(), 3);
   EXPECT_EQ(call("ModelInfer", "").status(), 3);
   auto client = connect();
@@ -294,7 +294,7 @@ TEST_F(GrpcTest, WhatIsNoInferenceGoesToTheFrontend) {
              return Verdict::kEmit;
            })
       .responder = true;
-  front_options.frontend = 1;
+  served.frontend = 1;
   host.json = R"({"name":"n","version":"1.0","versions":["1","2"],"extensions":["e"],"platform":"p","ready":true,
                   "inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],"outputs":[]})";
   serve(std::move(graph));
@@ -320,8 +320,43 @@ TEST_F(GrpcTest, WhatIsNoInferenceGoesToTheFrontend) {
   EXPECT_EQ(call("RepositoryIndex", "\x10\x01").messages().at(0), "\x0A\x0A\x0A\x01n\x1A\x05READY");
 }
 
+/// Triton has the repository's name in front of the model's, KServe has none and wants an answer.
+TEST_F(GrpcTest, ModelsAreLoadedInTritonsFormAndInKServes) {
+  std::string asked;
+  Graph graph = with(&echo);
+  graph
+      .add("GET /v2",
+           [&](Event& event, Pass&) {
+             asked = event.envelope->method + " " + event.envelope->path + " " + *event.body.bytes()->data;
+             event.body = number(1);
+             return Verdict::kEmit;
+           })
+      .responder = true;
+  served.frontend = 1;
+  serve(std::move(graph));
+  std::string triton = named("", "m:1");
+  for (const auto& [key, value] : {std::pair("config", "\x1A\x02{}"), std::pair("file:1/a", "\x22\x03xyz")}) {
+    protozero::pbf_writer writer(triton);
+    protozero::pbf_writer entry(writer, 3);
+    entry.add_string(1, key);
+    entry.add_string(2, value);
+  }
+  const auto loaded = call("RepositoryModelLoad", triton);
+  ASSERT_EQ(loaded.status(), 0) << loaded.text();
+  EXPECT_EQ(loaded.messages().at(0), "");
+  EXPECT_EQ(asked, R"(POST /v2/repository/models/m:1/load {"parameters":{"config":"{}","file:1/a":null}})");
+  const auto unloaded = call("RepositoryModelUnload", named("n"));
+  ASSERT_EQ(unloaded.status(), 0) << unloaded.text();
+  EXPECT_EQ(unloaded.messages().at(0), "\x0A\x01n\x10\x01");
+  EXPECT_EQ(asked, R"(POST /v2/repository/models/n/unload {"parameters":{}})");
+  EXPECT_EQ(call("RepositoryModelLoad", named("../m")).status(), 5);
+  EXPECT_EQ(call("RepositoryModelLoad", "").status(), 3);
+  EXPECT_EQ(call("RepositoryModelLoad", "\x12\x02\xFF\xFF").status(), 3);
+  EXPECT_EQ(call("RepositoryModelLoad", "\xFF").status(), 3);
+}
+
 TEST_F(GrpcTest, AGraphThatDoesNotRespondTakesTheEvent) {
-  front_options.responds = false;
+  served.responds = false;
   serve(with(waits()));
   const auto answer = call("ModelInfer", infer_floats({1}, "8"));
   ASSERT_EQ(answer.status(), 0) << answer.text();

@@ -88,7 +88,8 @@ TEST_F(Http2Test, AHeadRequestHasNoBody) {
 
 TEST_F(Http2Test, WithoutCallsGrpcIsRefused) {
   run.emplace(measures(), 1, Executor::Options(), true, &gate);
-  rest.emplace(run->executor, host, http::Front::Options());
+  entrance.emplace(http::Served{run->executor});
+  rest.emplace(*entrance, host, http::Front::Options());
   server.emplace(server_options, *rest);
   server->listen();
   server->start();

@@ -49,7 +49,7 @@ def sync(port):
             (lambda: client.infer("none", [tensor]), "NOT_FOUND", "none"),
             (lambda: client.get_model_metadata("none"), "NOT_FOUND", "none"),
             (lambda: client.infer("fails", [tensor]), "INTERNAL", "step 'fails': ValueError: not tödäy"),
-            (lambda: client.load_model("double"), "UNIMPLEMENTED", "RepositoryModelLoad"),
+            (lambda: client.load_model("double"), "UNIMPLEMENTED", "--model-control"),
             (lambda: client.infer("naps", [tensor], client_timeout=0.1), "DEADLINE_EXCEEDED", ""),
             (lambda: client.infer("naps", [tensor], timeout=100_000), "DEADLINE_EXCEEDED", ""),
         ):

@@ -96,8 +96,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// Inside the gate. Throws Failure if the graph is closed or the caller is one of its own steps, and
   /// Interrupted if `interruptible` and the host says so; the event is then cancelled.
   Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible = false);
-  /// An I/O thread has read what there was. True: look at the sockets and come back.
-  bool drain();
+  /// A thread with a place at some executor has read what there was. True: look at the sockets and come back.
+  static bool drain();
   /// Lends the calling thread. Outside the gate. `spawn` starts one more such thread; false if it can't.
   void lend(const std::function<bool()>& spawn);
   /// Runs the timers that are due, else one ready task; false if there is neither. For a host that has given
