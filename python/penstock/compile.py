@@ -16,20 +16,14 @@ from penstock.guarantees import ENTRY, ExactlyOnce, exactly_once_of, refuse_call
 from penstock.handlers import load_step
 from penstock.inspection import Inspection
 from penstock.models import V2ModelServer
-from penstock.parallel import ParallelRun
 from penstock.partition import Part, part_of
 from penstock.queues import Inlet, inlets_of, queue_step
 from penstock.resolve import Resolver
-from penstock.routers import ModelRouter
 from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
 
 if TYPE_CHECKING:
     from penstock._core import Plan
     from penstock.kafka.transactions import Transactions
-
-_CAPACITY = 1024
-_DEFAULT_ROUTER = "penstock.serving.ModelRouter"
-_OWN_ROUTING = (ModelRouter.do_event, ParallelRun.do_event)
 
 
 def compile_graph(
