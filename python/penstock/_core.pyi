@@ -176,6 +176,10 @@ class Core:
         """
         Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.
         """
+    def retarget(self, step: typing.SupportsInt | typing.SupportsIndex, target: typing.Any) -> None:
+        """
+        Have a step of this number call something else from now on, in place of what it was made with.
+        """
     def run(self, event: Event, timeout: typing.SupportsFloat | typing.SupportsIndex | None = None, nothing: typing.Any = None) -> typing.Any:
         """
         The answer's body; `nothing` if nothing answers.
@@ -205,6 +209,14 @@ class Server:
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """
         Answer what has come, take no more; whether all was answered.
+        """
+    def release(self, core: Core) -> None:
+        """
+        Let a core go that was replaced and has been closed.
+        """
+    def replace(self, core: Core, *, responds: bool, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+        """
+        Have requests enter another core; false if not all that were in hand have entered the former one in time.
         """
     def set_ready(self, ready: bool) -> None:
         ...

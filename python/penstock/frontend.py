@@ -142,6 +142,8 @@ class Frontend:
                 return 200, self._statistics(self._models)
             case ["repository", "index"]:
                 return 200, self._all_listed()
+            case ["repository", *_, "load" | "unload"]:
+                return _wrong_verb("GET")
         return None
 
     def _of_model(self, model: str, rest: list[str]) -> Answer | None:

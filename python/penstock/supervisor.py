@@ -81,8 +81,13 @@ class Supervisor:
     ) -> None:
         self._command = list(command)
         self._host = host
-        self._held = [hold_port(host, number) for number in (port, grpc_port) if number is not None]
-        self.port, self.grpc_port, *_ = *(holder.getsockname()[1] for holder in self._held), None
+        self._held: list[socket.socket] = []
+        try:
+            self.port = self._hold(port)
+            self.grpc_port = None if grpc_port is None else self._hold(grpc_port)
+        except BaseException:
+            self._let_go()
+            raise
         self._children = [_Child(index) for index in range(workers)]
         self._questions: dict[int, _Question] = {}
         self._asked = 0
@@ -119,8 +124,16 @@ class Supervisor:
             self._selector.close()
             wake.close()
             waker.close()
-            for holder in self._held:
-                holder.close()
+            self._let_go()
+
+    def _hold(self, port: int) -> int:
+        self._held.append(hold_port(self._host, port))
+        number: int = self._held[-1].getsockname()[1]
+        return number
+
+    def _let_go(self) -> None:
+        for holder in self._held:
+            holder.close()
 
     # ---- processes
 

@@ -322,6 +322,7 @@ TEST_F(FrontTest, AServerThatStopsLeavesTheGraphToOthers) {
   EXPECT_TRUE(client.ended());
   EXPECT_FALSE(run->call(Payload(Bytes{std::make_shared<const std::string>("x"), false, true})).failure);
   front.reset();
+  entrance.reset();
   run.reset();
 }
 

@@ -77,7 +77,15 @@ def test_a_model_says_whether_it_is_ready(frontend, path, status, ready):
     assert (answered, body["ready"]) == (status, ready)
 
 
-@pytest.mark.parametrize("path", ["/v2/models/m9", "/v2/models/m9/ready", "/v2/models/m3"])
+def test_without_a_version_the_newest_is_told_of(frontend):
+    assert frontend.get("/v2/models/m3")[1] == frontend.get("/v2/models/m3/versions/v2")[1]
+    assert frontend.get("/v2/models/m3/versions/v7") == (
+        404,
+        {"error": "model m3 has no version v7, available versions: v1 | v2"},
+    )
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m9", "/v2/models/m9/ready"])
 def test_an_unknown_model_is_404_with_the_known_ones(frontend, path):
     status, body = frontend.get(path)
     assert status == 404

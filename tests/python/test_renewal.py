@@ -52,7 +52,8 @@ class Renewed(Served):
         self.write(1)
         super().__init__(self.path, "--grpc-port", "0", *options)
         self.said = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listening = threading.Thread(target=self._listen)
+        self.listening.start()
 
     def _listen(self):
         for line in self.process.stderr:
@@ -89,6 +90,8 @@ def serve(tmp_path):
     for server in started:
         server.process.kill()
         server.process.wait()
+        server.listening.join()
+        server.process.stderr.close()
 
 
 class Clients:

@@ -9,6 +9,7 @@ import numpy as np
 import penstock
 import pytest
 from penstock.errors import GraphError, StepError
+from penstock.routers import Route
 from penstock.serving import BaseModelRouter, ModelRouter, V2ModelServer
 
 
@@ -176,16 +177,20 @@ def test_the_catcher_of_a_router_serves_its_routes():
         assert server.test("/v2/models/m1/infer", body={"inputs": [1]}) == {"inputs": [1]}
 
 
+def some(*names):
+    return {name: Route(name, name, None, str, full_event=False) for name in names}
+
+
 def test_the_core_routes_alone_where_only_names_decide():
-    plain = ModelRouter(routes={"m1": None, "m3:v1": None})
-    assert plain.table == {"m1": 0, "m3:v1": 1}
+    plain = ModelRouter(routes=some("m1", "m3:v9", "m3:v10"))
+    assert plain.table == {"m1": 0, "m3:v9": 1, "m3:v10": 2, "m3": 2}
 
     class Hooked(ModelRouter):
         def preprocess(self, event):
             return event
 
-    assert Hooked(routes={"m1": None}).table is None
-    assert ModelRouter(routes={"m1": None}, input_path="a").table is None
+    assert Hooked(routes=some("m1")).table is None
+    assert ModelRouter(routes=some("m1"), input_path="a").table is None
 
 
 def test_hooks_run_in_the_order_of_mlrun():
