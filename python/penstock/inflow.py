@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from penstock.kafka.settings import Reading
     from penstock.server import GraphServer
 
+_YOUNG = 50_000  # objects made before the collector looks at them
 _logger = logging.getLogger("penstock")
 
 
@@ -85,6 +87,11 @@ class Inflow:
     def start(self) -> None:
         """Begin to bring events."""
         self._started = True
+        if self.sources:
+            # Thousands of records are under way at a time, and each is several objects: looking through them, and
+            # through what was there before, at Python's own pace costs as much as handling them.
+            gc.freeze()
+            gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
         for source in self.sources:
             source.start()
 

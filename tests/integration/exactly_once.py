@@ -70,11 +70,20 @@ class Worker:
         self.process.send_signal(number)
         self.process.wait(60)
 
-    def freeze(self):
-        """Have it take itself for a member of the group when it is none any more."""
-        self.process.send_signal(signal.SIGSTOP)
-        time.sleep(FREEZE)
-        self.process.send_signal(signal.SIGCONT)
+    @property
+    def is_frozen(self):
+        """Whether it has stopped itself."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+
+def _freeze(workers, marker):
+    """Have a process take itself for a member of the group when it is none any more."""
+    Path(marker).touch()
+    _wait(lambda: any(worker.is_frozen for worker in workers), timeout=30)
+    time.sleep(FREEZE)
+    for worker in workers:
+        worker.process.send_signal(signal.SIGCONT)
 
 
 class Reader(threading.Thread):
@@ -94,11 +103,13 @@ class Reader(threading.Thread):
                 "group.id": uuid.uuid4().hex,
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
+                "log_level": 0,
             }
         )
         places = []
         for name in map(self._topics.name, self._names):
-            known = consumer.list_topics(name, timeout=10).topics[name].partitions
+            while not (known := consumer.list_topics(name, timeout=30).topics[name].partitions):
+                time.sleep(0.1)  # it has just been made
             places += [confluent_kafka.TopicPartition(name, number, 0) for number in known]
         consumer.assign(places)
         while self._stop_at is None or time.monotonic() < self._stop_at:
@@ -143,6 +154,7 @@ def storm(
         "DEAD": topics.name("dead"),
         "CONTROL": control,
         "REBALANCES": marks,
+        "FREEZE": f"{marks}.freeze",
     }
     began = time.monotonic()
     blows = ["kill"] * kills + ["freeze"] * freezes + ["broker"] * restarts
@@ -160,7 +172,7 @@ def storm(
             time.sleep(dice.uniform(0.0, 1.0))
             victim = dice.choice(running)
             if blow == "freeze":
-                victim.freeze()
+                _freeze(running, environment["FREEZE"])
             elif blow == "broker":
                 restart(number % 2 == 0)
             else:

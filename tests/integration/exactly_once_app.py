@@ -4,6 +4,7 @@ CONTROL breaks the promise on purpose: the storm has to see it.
 """
 
 import os
+import signal
 
 import confluent_kafka
 import penstock
@@ -48,11 +49,27 @@ def nobody(self):
     return confluent_kafka.Consumer(settings).consumer_group_metadata()
 
 
+def frozen_before(send):
+    """Freeze once, when that is wanted, at the worst of moments: what has been written is about to be committed."""
+
+    def maybe(self, member, marks):
+        try:
+            os.unlink(os.environ["FREEZE"])
+        except FileNotFoundError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        send(self, member, marks)
+
+    return maybe
+
+
 KafkaSource._assign = count_rebalances(KafkaSource._assign)
 if os.environ.get("CONTROL") == "offsets":
     Transactions._send_offsets = commit_outside
 if os.environ.get("CONTROL") == "group":
     TransactionalCommits.group = nobody
+Transactions._send_offsets = frozen_before(Transactions._send_offsets)
 
 fn = penstock.new_function(os.environ["NAME"])
 graph = fn.set_topology("flow").to(name="decode", handler="decode").to(name="wanted", handler="wanted")

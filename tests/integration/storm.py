@@ -3,6 +3,7 @@
 
 storm.py [--messages N] [--kills N] [--seed N] [--broker HOST:PORT]
 storm.py --exactly-once ...     # the same with transactions
+storm.py --slow-step ...        # the memory of what has to wait
 """
 
 import argparse
@@ -164,6 +165,10 @@ def main():
         import exactly_once
 
         return exactly_once.main(sys.argv[2:])
+    if sys.argv[1:2] == ["--slow-step"]:
+        import slow_step
+
+        return slow_step.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=20)

@@ -81,6 +81,46 @@ def test_an_event_carries_what_kafka_knows_of_its_record(app, kafka):
     assert event["path"] == "/"
 
 
+PLAIN = """
+import os
+import penstock
+
+def describe(event):
+    event.body = {"body": repr(event.body), "key": repr(event.key), "time": event.time.timestamp(),
+                  "headers": repr(event.headers)}
+    return event
+
+fn = penstock.new_function("plain")
+fn.set_topology("flow").to(name="describe", handler="describe", full_event=True)\\
+  .to(">>", "out", path=os.environ["OUT"], full_event=False)
+fn.add_kafka_trigger(os.environ["BROKERS"], os.environ["IN"], group=os.environ["NAME"], **eval(os.environ["OPTIONS"]))
+"""
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_null_an_empty_value_and_bytes_stay_what_they_are(tmp_path, kafka, protocol):
+    kafka.make("in")
+    kafka.make("out")
+    file = tmp_path / "plain.py"
+    file.write_text(PLAIN)
+    before = time.time()
+    kafka.write(
+        "in", [(b"k", None), (b"", b""), (None, b"\xff\x00"), (b"\xfe", b"text", [("none", None), ("a", b"\xff")])]
+    )
+    options = repr({"client_options": {"group.protocol": protocol}})
+    served = Served(
+        file, BROKERS=kafka.address, IN=kafka.name("in"), OUT=kafka.path("out"), NAME=kafka.name("g"), OPTIONS=options
+    )
+    try:
+        found = bodies(kafka.read("out", 4))
+    finally:
+        served.end()
+    assert [one["body"] for one in found] == ["None", "b''", r"b'\xff\x00'", "b'text'"]
+    assert [one["key"] for one in found] == ["'k'", "''", "''", r"b'\xfe'"]  # that there is none reads as an empty one
+    assert found[3]["headers"] == repr({"none": None, "a": b"\xff"})
+    assert all(before - 5 < one["time"] < time.time() + 5 for one in found)
+
+
 def test_two_functions_are_joined_by_the_topic(app, kafka):
     root, child = app("--function", kafka.name("app")), app("--function", "child")
     for number in range(5):

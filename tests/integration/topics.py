@@ -11,8 +11,8 @@ class Topics:
         self.address = address
         self.quiet = None
         self._prefix = prefix
-        self._admin = AdminClient({"bootstrap.servers": address})
-        self._producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 5})
+        self._admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+        self._producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 5, "log_level": 0})
 
     def name(self, name):
         return f"{self._prefix}-{name}"
@@ -30,7 +30,7 @@ class Topics:
         for key, value, *headers in records:
             self._producer.produce(self.name(name), value, key, headers=headers[0] if headers else None)
             self._producer.poll(0)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(120) == 0  # a broker may be on its way back
 
     def read(self, name, count, *, timeout=30.0, quiet=0.5):
         """Return the topic's messages: `count` of them, and what comes within a moment beyond."""
@@ -51,6 +51,7 @@ class Topics:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.queue.backoff.ms": 10,
+                "log_level": 0,
             }
         )
         end = time.monotonic() + timeout

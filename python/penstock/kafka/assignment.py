@@ -8,8 +8,8 @@ from typing import Any
 from penstock._core import Offsets
 from penstock.kafka.journal import Journal
 
-_MOST = 4000  # records that wait before a partition is paused
-_HEAVIEST = 16 << 20  # bytes of them
+_MOST, _FEWEST = 16_000, 200  # records that wait before partitions are paused: of all, and of each
+_HEAVIEST, _LIGHTEST = 16 << 20, 1 << 20  # bytes of them
 
 
 class Assignment:
@@ -62,13 +62,17 @@ class Assignment:
         self.committed = position
         self.waiting.clear()
         self.weight = 0
-        self.stopped = self.paused = False
+        self.stopped = False
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether enough waits: pausing throws away what the client has fetched, so it is not done lightly."""
-        most, heaviest = (_MOST, _HEAVIEST) if not self.paused else (_MOST // 4, _HEAVIEST // 4)
-        return len(self.waiting) > most or self.weight > heaviest
+    def is_crowded(self, partitions: int) -> bool:
+        """Whether enough waits, of a source that has so many partitions.
+
+        Pausing throws away what the client has fetched, so it is not done lightly.
+        """
+        most = max(_FEWEST, _MOST // partitions)
+        heaviest = max(_LIGHTEST, _HEAVIEST // partitions)
+        part = 4 if self.paused else 1
+        return len(self.waiting) > most // part or self.weight > heaviest // part
 
     @property
     def key(self) -> tuple[str, int]:

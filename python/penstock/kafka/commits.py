@@ -117,6 +117,9 @@ class Commits:
             marks.append(self.mark(assignment, assignment.offsets.position))
         self.commit_now(marks)
 
+    def clear(self) -> None:
+        """See that nothing of one's own is in the way of those who ask where the group is."""
+
     def lose(self) -> None:
         """Others own partitions already: nothing may be committed for them."""
 

@@ -97,6 +97,11 @@ class TransactionalCommits(Commits):
             t.undo("partitions go elsewhere before their records have ended")
         self._say_end(going)
 
+    def clear(self) -> None:
+        """Undo what is to be undone: until then its positions are in doubt, and the brokers do not say where it is."""
+        if self.transactions.undoing:
+            self._arrive()
+
     def lose(self) -> None:
         """Others own partitions already: what was made of their records must not be seen."""
         self.transactions.undo("partitions were lost")
@@ -161,13 +166,14 @@ class TransactionalCommits(Commits):
         positions = self._positions(list(self._assigned.values()))
         if positions is None:
             return
-        for assignment, position in positions:
-            assignment.rewind(position)
+        try:
+            for assignment, position in positions:  # not by assigning anew, which a rebalance may not survive
+                self.consumer.seek(self._kafka.TopicPartition(*assignment.key, position))
+                assignment.rewind(position)
+        except self._kafka.KafkaException as error:
+            _logger.debug("a partition cannot be sought in yet: %s", error)  # it has just come, or is about to go
+            return
         self._sent = []
-        partitions = [self._kafka.TopicPartition(*assignment.key, position) for assignment, position in positions]
-        if partitions:
-            self.consumer.incremental_unassign(partitions)
-            self.consumer.incremental_assign(partitions)
         self._undone = self.transactions.undone
 
     def _positions(self, assignments: Sequence[Assignment]) -> list[tuple[Assignment, int]] | None:

@@ -21,7 +21,7 @@ from penstock.kafka.commits import Commits
 from penstock.kafka.exactly_once import TransactionalCommits
 from penstock.kafka.journal import Journal
 from penstock.kafka.poison import Failed, Poison
-from penstock.kafka.records import record_of
+from penstock.kafka.records import Reader
 from penstock.kafka.settings import Reading
 from penstock.kafka.topics import make_topics
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 _MOST = 1000  # messages taken at once
 _LOOK = 0.1  # seconds that a look for messages takes, and so the longest that a failure waits to be heard of
+_HEAVIEST = 32 << 20  # bytes of the values under way, each of which is there twice: as it came, and read
 _MOMENT = 0.01
 _ALIVE = 0.5  # seconds between looks while the graph is full
 _NET_SECONDS = 10.0
+_COMMITTED_SECONDS = 3.0
 _logger = logging.getLogger("penstock")
 
 
@@ -67,7 +69,8 @@ class KafkaSource:
     ) -> None:
         self._kafka = load_extra("confluent_kafka", "kafka", f"the stream of '{reading.topics[0]}'")
         self._reading = reading
-        self._source = Source(core, entry)
+        self._source = Source(core, entry, _HEAVIEST)
+        self._reader = Reader()
         self._poison = Poison(reading, graph=graph, transactions=transactions)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
@@ -161,8 +164,9 @@ class KafkaSource:
             if assignment is None or self._halting or not assignment.wants(message.offset()):
                 continue
             try:
-                assignment.waiting.append(record_of(message, assignment.offsets))
-                assignment.weight += assignment.waiting[-1][-1]
+                record = self._reader.record_of(message, assignment.offsets)
+                assignment.waiting.append(record)
+                assignment.weight += record[-1]
             except BadBody as error:
                 assignment.waiting.append((message, error))  # in its turn
 
@@ -234,7 +238,7 @@ class KafkaSource:
         pause: list[Any] = []
         resume: list[Any] = []
         for assignment in self._assigned.values():
-            wanted = self._halting or assignment.stopped or assignment.is_crowded
+            wanted = self._halting or assignment.stopped or assignment.is_crowded(len(self._assigned))
             if wanted != assignment.paused:
                 assignment.paused = wanted
                 (pause if wanted else resume).append(self._kafka.TopicPartition(*assignment.key))
@@ -264,8 +268,9 @@ class KafkaSource:
     def _committed_before(self, consumer: Any, partitions: list[Any]) -> dict[tuple[str, int], Any]:
         """Ask where the group is; until there is an answer, nothing can go on anyway."""
         while partitions:
+            self._commits.clear()
             try:
-                found = consumer.committed(partitions, timeout=_NET_SECONDS)
+                found = consumer.committed(partitions, timeout=_COMMITTED_SECONDS)
                 if all(partition.error is None for partition in found):
                     return {(partition.topic, partition.partition): partition for partition in found}
                 error = next(partition.error for partition in found if partition.error is not None)

@@ -232,7 +232,7 @@ class Transactions:
         """Make a call again while the client says that this helps."""
         end = time.monotonic() + _PATIENCE
         while error := self._failure_of(call, *given):
-            if not error.args[0].retriable() or self._closed.is_set() or time.monotonic() > end:
+            if not error.args[0].retriable() or self._closed.wait(_PAUSE) or time.monotonic() > end:
                 raise error
 
     def _failure_of(self, call: Callable[..., Any], *given: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
 _SECONDS = 30.0
-_WAITING = 50_000  # records in the client's queue, which takes twice as many
 
 
 class KafkaStream:
@@ -60,6 +57,7 @@ class KafkaStream:
             "bootstrap.servers": brokers,
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
+            "delivery.report.only.error": True,
             **connection_of(options),
             **(producer_options or {}),
         }
@@ -87,22 +85,42 @@ class KafkaStream:
         """
         if self._transactions is not None:
             return self._push_along(records, self._transactions)
-        late = StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
         failures: list[StreamError | None] = []
-        for place, (record, key, partition) in enumerate(records):
-            failures.append(late)
+        sent: list[tuple[Any, bytes]] = []
+        refused: list[tuple[Any, Any, str]] = []
+
+        def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
+            refused.append((message.key(), message.value(), error.str()))
+
+        for record, key, partition in records:
+            failure = None
             try:
-                self._produce(
-                    value=as_bytes(record),
-                    key=_key(key),
-                    on_delivery=functools.partial(self._report, failures, place),
-                    **({} if partition is None else {"partition": partition}),
-                )
+                value = as_bytes(record)
+                if key is not None and not isinstance(key, (str, bytes)):
+                    key = str(key)
+                self._produce(value, key, -1 if partition is None else partition, report)
             except self._failures as error:
-                failures[place] = StreamError(f"cannot push to the topic {self.topic}: {error}")
+                failure = StreamError(f"cannot push to the topic {self.topic}: {error}")
+                value = b""
+            failures.append(failure)
+            sent.append((key, value))
         # A little more, so that the client says itself what is late.
-        self._producer.flush(self._timeout + 1.0)
+        if self._producer.flush(self._timeout + 1.0):
+            late = StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
+            return [failure or late for failure in failures]
+        for key, value, why in refused:
+            self._put_down(failures, sent, (key, value), why)
         return failures
+
+    def _put_down(
+        self, failures: list[StreamError | None], sent: list[tuple[Any, bytes]], one: tuple[Any, Any], why: str
+    ) -> None:
+        """Put a failure down to the first record of that key and value that has none: they are all the same."""
+        for place, (key, value) in enumerate(sent):
+            same = ((key.encode() if isinstance(key, str) else key), value) == (one[0], one[1] or b"")
+            if failures[place] is None and same:
+                failures[place] = StreamError(f"cannot push to the topic {self.topic}: {why}")
+                return
 
     def _push_along(
         self, records: Iterable[tuple[Any, Any, int | None]], transactions: Transactions
@@ -119,16 +137,14 @@ class KafkaStream:
                 failures.append(error)
         return failures
 
-    def _produce(self, **record: Any) -> None:
+    def _produce(self, value: bytes, key: Any, partition: int, report: Any) -> None:
         """Put a record into the client's queue, waiting for room."""
-        end = time.monotonic() + self._timeout
-        while len(self._producer) >= _WAITING and time.monotonic() < end:
-            self._producer.poll(0.1)
-        self._producer.produce(self.topic, **record)
-
-    def _report(self, failures: list[StreamError | None], place: int, error: Any, _message: Any) -> None:
-        text = None if error is None else f"cannot push to the topic {self.topic}: {error.str()}"
-        failures[place] = None if text is None else StreamError(text)
+        try:
+            self._producer.produce(self.topic, value, key, partition, report)
+        except BufferError:
+            if self._producer.flush(self._timeout):
+                raise
+            self._producer.produce(self.topic, value, key, partition, report)
 
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""

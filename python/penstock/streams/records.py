@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,9 +67,14 @@ def to_json(record: Any) -> bytes:
     >>> to_json({"body": b"ab"})
     b'{"body":{"base64":"YWI="}}'
     """
+    return _dumps()(record)
+
+
+@functools.cache
+def _dumps() -> Callable[[Any], bytes]:
     import orjson
 
-    return orjson.dumps(record, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return functools.partial(orjson.dumps, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
 def as_bytes(record: Any) -> bytes:

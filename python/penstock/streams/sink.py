@@ -64,12 +64,15 @@ class QueueSink:
     def do_events(self, events: list[Event]) -> list[Any]:
         """Push the events' bodies at once; for each return the event, or why it could not be pushed."""
         results: list[Any] = list(events)
-        rows, places = [], []
+        rows: list[tuple[Any, Any, int | None]] = []
+        places = []
+        plain = self._sharding is None and not self.full_event
         for place, event in enumerate(events):
-            if event.body is None:
+            body = event.body
+            if body is None:
                 continue
             try:
-                rows.append((self._record(event), *self._shard(event)))
+                rows.append((body, event.key or None, None) if plain else (self._record(event), *self._shard(event)))
                 places.append(place)
             except Exception as error:  # whatever the user's sharding_func raises
                 results[place] = error
