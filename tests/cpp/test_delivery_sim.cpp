@@ -12,7 +12,7 @@ namespace penstock::testing::delivery_sim {
 namespace {
 
 constexpr std::size_t kPartitions = 3, kProcesses = 2, kInFlight = 12, kEvents = 20;
-constexpr int kFaultyTicks = 1200, kTicksToTheEnd = 100'000;
+constexpr int kParts = 8, kFaultyTicks = 1200, kTicksToTheEnd = 100'000;
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kSeeds = 40;
 #else
@@ -314,14 +314,14 @@ std::string text_of(const std::set<std::string>& violations) {
   return text;
 }
 
-/// In four parts, so that long searches use all cores.
+/// In parts, so that long searches use all cores.
 class DeliverySimulation : public ::testing::TestWithParam<int> {};
 
 TEST_P(DeliverySimulation, NothingIsPassedThatIsNotDoneAndAllEndsWell) {
   const char* asked = std::getenv("PENSTOCK_SIM_SEEDS");
   const int seeds = asked == nullptr ? kSeeds : std::atoi(asked);
   Result sum;
-  for (int seed = GetParam(); seed < seeds; seed += 4) {
+  for (int seed = GetParam(); seed < seeds; seed += kParts) {
     const Result result = simulate(static_cast<std::uint64_t>(seed));
     ASSERT_EQ(text_of(result.violations), "")
         << "seed " << seed << "\n"
@@ -341,7 +341,7 @@ TEST_P(DeliverySimulation, NothingIsPassedThatIsNotDoneAndAllEndsWell) {
   EXPECT_GT(sum.letters, 0U);
   EXPECT_GT(sum.crashes, 0);
 }
-INSTANTIATE_TEST_SUITE_P(Seeds, DeliverySimulation, ::testing::Range(0, 4));
+INSTANTIATE_TEST_SUITE_P(Seeds, DeliverySimulation, ::testing::Range(0, kParts));
 
 TEST(DeliverySimulationItself, ASeedGivesTheSameRunAgain) {
   for (const std::uint64_t seed : {3U, 17U, 40U}) EXPECT_EQ(simulate(seed).digest, simulate(seed).digest);
