@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   register_core(m);
   register_server(m);
   register_source(m);
+  register_watchdog(m);
 }

@@ -11,5 +11,6 @@ void register_plan(py::module_& m);
 void register_core(py::module_& m);
 void register_server(py::module_& m);
 void register_source(py::module_& m);
+void register_watchdog(py::module_& m);
 
 }  // namespace penstock::python

@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -305,6 +305,18 @@ class Source:
         ...
     @property
     def in_flight(self) -> int:
+        ...
+class Watchdog:
+    """
+    Ends the process when nobody has called `beat` for so many seconds.
+    """
+    def __init__(self, seconds: typing.SupportsFloat | typing.SupportsIndex, signal: typing.SupportsInt | typing.SupportsIndex, code: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        `signal` is sent to this process first: its handler writes the stacks.
+        """
+    def beat(self) -> None:
+        ...
+    def close(self) -> None:
         ...
 def forbid_waiting(reason: str) -> None:
     """

@@ -77,6 +77,7 @@ def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[F], F]:
 @click.option("--cors-origin", multiple=True, help="Origin whose pages may ask, https://host; may be repeated.")
 @_option("--deadline", _SECONDS, 30.0, "Seconds that a request may take.")
 @_option("--drain-timeout", click.FloatRange(min=0), 30.0, "Seconds to answer what has come, once told to stop.")
+@_option("--hang-timeout", click.FloatRange(min=0), 60.0, "Seconds that a handler may hold the GIL; 0 for ever.")
 @_option("--max-body", _BYTES, 16 * 2**20, "Largest body of a request, in bytes.")
 @_option("--max-message", _BYTES, 64 * 2**20, "Largest message over gRPC, in bytes.")
 @_option("--max-connections", click.IntRange(min=1), 1024, "Connections open at once, in each process.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from penstock.http_server import HttpServer
 from penstock.renewal import Renewal, has_terminal, hears_hangups
 from penstock.serve_options import ServeOptions
+from penstock.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -46,7 +47,7 @@ def serve(
     PortInUse
         Another process listens there.
     SystemExit
-        With 75, if something was left unsettled.
+        With 75, if something was left unsettled; 70 is the watchdog's.
     """
     wake, waker = socket.socketpair()
     waker.setblocking(False)
@@ -66,12 +67,13 @@ def serve(
         renewal = None if renew is None else Renewal(http, renew, server.name)
         if worker is not None and renewal is not None:
             worker.renews(renewal.now)
-        while _wait(wake, heard) == signal.SIGHUP and not (terminal and not has_terminal()):
-            if renewal is not None and worker is None:
-                renewal.ask()
-        if worker is None:
-            _say("penstock: draining")
-        settled = _drained(http, wake, waker, signals)
+        with Watchdog((options or ServeOptions()).hang_timeout):
+            while _wait(wake, heard) == signal.SIGHUP and not (terminal and not has_terminal()):
+                if renewal is not None and worker is None:
+                    renewal.ask()
+            if worker is None:
+                _say("penstock: draining")
+            settled = _drained(http, wake, waker, signals)
     finally:
         signal.set_wakeup_fd(before_fd)
         for number, handler in zip(heard, before, strict=True):

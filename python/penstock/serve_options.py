@@ -12,6 +12,7 @@ from penstock.errors import MLRunInvalidArgumentError
 from penstock.resolve import nearest
 
 MIB = 2**20
+_MAY_BE_NONE = ("drain_timeout", "hang_timeout")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class ServeOptions:
         What a request may take, unless it says otherwise.
     drain_timeout : float
         How long a server that is told to stop goes on answering what has come.
+    hang_timeout : float
+        How long a handler may keep all other Python code from running, as one does that computes in C and holds the
+        GIL, before the stacks are written and the process ends with 70; 0 for ever.
     max_body, max_message : int
         The largest body over HTTP, and message over gRPC.
     max_connections : int
@@ -40,8 +44,8 @@ class ServeOptions:
     Examples
     --------
     >>> ServeOptions(token="s3cret", max_body=1024)
-    ServeOptions(model_control=False, cors_origin=(), deadline=30.0, drain_timeout=30.0, max_body=1024, \
-max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
+    ServeOptions(model_control=False, cors_origin=(), deadline=30.0, drain_timeout=30.0, hang_timeout=60.0, \
+max_body=1024, max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
     """
 
     token: tuple[str, ...] = dataclasses.field(default=(), repr=False)
@@ -49,6 +53,7 @@ max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30
     cors_origin: tuple[str, ...] = ()
     deadline: float = 30.0
     drain_timeout: float = 30.0
+    hang_timeout: float = 60.0
     max_body: int = 16 * MIB
     max_message: int = 64 * MIB
     max_connections: int = 1024
@@ -68,7 +73,7 @@ max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30
             _check_origin(origin)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) in (int, float) and not (value > 0 or (field.name == "drain_timeout" and value == 0)):
+            if type(value) in (int, float) and not (value > 0 or (field.name in _MAY_BE_NONE and value == 0)):
                 raise MLRunInvalidArgumentError(f"{field.name} must be more than 0, not {value}")
 
     @classmethod
