@@ -13,6 +13,7 @@ id of its predecessor is good, though: what that one has left open is undone at 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 import uuid
@@ -26,8 +27,9 @@ from penstock.kafka.instance import Instance
 if TYPE_CHECKING:
     from penstock.kafka.exactly_once import TransactionalCommits
 
-_NET_SECONDS = 10.0
-_PATIENCE = 60.0  # seconds for the end of a transaction while the brokers cannot be reached
+_NET_SECONDS = 5.0
+# Seconds for a step of a transaction's end. A client that has not got on by then may never: it is made anew.
+_PATIENCE = 10.0
 _LONG_SECONDS = 10.0  # of waiting for steps before it is said
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between one that was undone and the next
 _logger = logging.getLogger("penstock")
@@ -236,32 +238,42 @@ class Transactions:
                 raise error
 
     def _failure_of(self, call: Callable[..., Any], *given: Any) -> Any:
+        """Make a call on a thread of its own: the client may not come back from it, whatever timeout it is given."""
+        failures: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                call(*given, _NET_SECONDS)
+            except self._kafka.KafkaException as error:
+                failures.put(error)
+            else:
+                failures.put(None)
+
+        threading.Thread(target=run, name="penstock-kafka-transaction", daemon=True).start()
         try:
-            call(*given, _NET_SECONDS)
-        except self._kafka.KafkaException as error:
-            return error
-        return None
+            return failures.get(timeout=2 * _NET_SECONDS)
+        except queue.Empty:
+            self._fatal = True
+            raise StreamError("the client does not come back from ending a transaction") from None
 
     def _try(self, call: Callable[..., Any]) -> bool:
         try:
             self._patiently(call)
-        except self._kafka.KafkaException as error:
+        except (StreamError, self._kafka.KafkaException) as error:
             _logger.warning("a transaction could not be undone: %s", error)
             return False
         return True
 
     def _connect(self) -> None:
         """Make a producer anew, which ends what one of the same id has left open."""
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
+        self._producer = None
         while not self._closed.is_set():
             producer = self._kafka.Producer(
                 self._settings | {"transactional.id": self._id}, logger=logging.getLogger("penstock.kafka")
             )
             try:
-                producer.init_transactions(_NET_SECONDS)
-            except self._kafka.KafkaException as error:
+                self._patiently(producer.init_transactions)
+            except (StreamError, self._kafka.KafkaException) as error:
                 _logger.warning("no transactions as %s for now: %s", self._id, error)
                 self._closed.wait(_PAUSE)
             else:
