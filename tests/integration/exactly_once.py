@@ -1,6 +1,6 @@
 """Kills, freezes and cuts off the processes of a transactional graph, and looks for what came twice or not at all.
 
-storm.py --exactly-once [--messages N] [--kills N] [--partitions N] [--seed N] [--control offsets|group]
+storm.py exactly-once [--messages N] [--kills N] [--partitions N] [--seed N] [--control offsets|group]
 """
 
 import argparse

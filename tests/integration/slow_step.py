@@ -1,6 +1,6 @@
 """A source that is faster than a step: how much memory the records take that have to wait.
 
-storm.py --slow-step [--seconds N] [--pause N] [--rate N] [--size N]
+storm.py slow-step [--seconds N] [--pause N] [--rate N] [--size N]
 """
 
 import argparse

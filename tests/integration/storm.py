@@ -2,8 +2,8 @@
 """Kills the processes of a graph at random while records go through it, and counts what came out.
 
 storm.py [--messages N] [--kills N] [--seed N] [--broker HOST:PORT]
-storm.py --exactly-once ...     # the same with transactions
-storm.py --slow-step ...        # the memory of what has to wait
+storm.py exactly-once ...       # the same with transactions
+storm.py slow-step ...          # the memory of what has to wait
 """
 
 import argparse
@@ -161,11 +161,12 @@ def _disordered(found):
 
 
 def main():
-    if sys.argv[1:2] == ["--exactly-once"]:
+    asked = sys.argv[1].lstrip("-") if len(sys.argv) > 1 else ""
+    if asked == "exactly-once":
         import exactly_once
 
         return exactly_once.main(sys.argv[2:])
-    if sys.argv[1:2] == ["--slow-step"]:
+    if asked == "slow-step":
         import slow_step
 
         return slow_step.main(sys.argv[2:])
