@@ -1,6 +1,6 @@
 """Kills, freezes and cuts off the processes of a transactional graph, and looks for what came twice or not at all.
 
-storm.py exactly-once [--messages N] [--kills N] [--partitions N] [--seed N] [--control offsets|group]
+exactly_once.py [--messages N] [--kills N] [--partitions N] [--seed N] [--control offsets|group]
 """
 
 import argparse
@@ -277,3 +277,7 @@ def main(arguments):
         )
     print(report)
     return 0 if report.is_exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """A source that is faster than a step: how much memory the records take that have to wait.
 
-storm.py slow-step [--seconds N] [--pause N] [--rate N] [--size N]
+slow_step.py [--seconds N] [--pause N] [--rate N] [--size N]
 """
 
 import argparse
@@ -143,3 +143,7 @@ def main(arguments):
         report = run(address, seconds=args.seconds, pause=args.pause, rate=args.rate, size=args.size)
     print(report)
     return 0 if report.is_bounded else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""From topic to topic in transactions: the short form of `./dev storm --exactly-once`, and what it rests on."""
+"""From topic to topic in transactions: the short form of `./dev storm exactly-once`, and what it rests on."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A fast source and a slow step: the short form of `./dev storm --slow-step`."""
+"""A fast source and a slow step: the short form of `./dev storm slow-step`."""
 
 import pytest
 from slow_step import run

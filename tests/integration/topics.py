@@ -12,7 +12,9 @@ class Topics:
         self.quiet = None
         self._prefix = prefix
         self._admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
-        self._producer = confluent_kafka.Producer({"bootstrap.servers": address, "linger.ms": 5, "log_level": 0})
+        self._producer = confluent_kafka.Producer(
+            {"bootstrap.servers": address, "linger.ms": 5, "log_level": 0, "enable.idempotence": True}
+        )
 
     def name(self, name):
         return f"{self._prefix}-{name}"
@@ -24,6 +26,20 @@ class Topics:
         for made in self._admin.create_topics([NewTopic(self.name(name), partitions)]).values():
             made.result()
         return self.path(name)
+
+    def drop(self, name):
+        for dropped in self._admin.delete_topics([self.name(name)]).values():
+            dropped.result()
+
+    def end(self, name):
+        """Return how many messages a topic has had."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "reader"})
+        try:
+            known = consumer.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions
+            ends = [confluent_kafka.TopicPartition(self.name(name), number) for number in known]
+            return sum(consumer.get_watermark_offsets(end, timeout=10)[1] for end in ends)
+        finally:
+            consumer.close()
 
     def write(self, name, records):
         """Write (key, value) or (key, value, headers) to a topic."""

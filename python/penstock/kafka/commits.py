@@ -129,7 +129,8 @@ class Commits:
         assignment.waiting.clear()
 
     def mark(self, assignment: Assignment, position: int) -> Any:
-        """Say how far a partition is, with its journal."""
+        """Say how far a partition is, with its journal, in a commit."""
+        _logger.debug("committing %r at %d", assignment, position)
         return self._kafka.TopicPartition(
             assignment.topic, assignment.number, position, metadata=assignment.journal.write()
         )

@@ -260,6 +260,7 @@ class KafkaSource:
             found = committed[partition.topic, partition.partition]
             assignment = self._take_over(consumer, partition, found)
             self._assigned[assignment.key] = assignment
+            _logger.debug("assigned %r", assignment)
             partition.offset = assignment.offsets.position
             marks.append(self._commits.mark(assignment, partition.offset))
         consumer.incremental_assign(partitions)
@@ -315,6 +316,7 @@ class KafkaSource:
         for assignment in assignments:
             assignment.offsets.revoke()
             self.late += assignment.offsets.unsettled
+            _logger.debug("given back %r", assignment)
             del self._assigned[assignment.key]
 
     def _leave(self) -> None:
@@ -327,6 +329,8 @@ class KafkaSource:
             _logger.exception("the consumer of %s could not be closed", self._reading.topics[0])
         for assignment in list(self._assigned.values()):
             assignment.offsets.revoke()
+        if self.late:
+            _logger.info("%d records were under way when their partition went elsewhere, and come again", self.late)
         self._poison.close()
 
     # ---- what others hear
