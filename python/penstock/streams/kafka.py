@@ -85,40 +85,40 @@ class KafkaStream:
         """
         if self._transactions is not None:
             return self._push_along(records, self._transactions)
-        failures: list[StreamError | None] = []
-        sent: list[tuple[Any, bytes]] = []
+        rows = records if isinstance(records, list) else list(records)
+        failures: list[StreamError | None] = [None] * len(rows)
         refused: list[tuple[Any, Any, str]] = []
 
         def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
             refused.append((message.key(), message.value(), error.str()))
 
-        for record, key, partition in records:
-            failure = None
+        produce, topic = self._producer.produce, self.topic
+        for place, (record, key, partition) in enumerate(rows):
+            where = -1 if partition is None else partition
             try:
-                value = as_bytes(record)
-                if key is not None and not isinstance(key, (str, bytes)):
-                    key = str(key)
-                self._produce(value, key, -1 if partition is None else partition, report)
+                produce(topic, as_bytes(record), _key(key), where, report)
+            except BufferError:
+                failures[place] = self._produce_later(as_bytes(record), _key(key), where, report)
             except self._failures as error:
-                failure = StreamError(f"cannot push to the topic {self.topic}: {error}")
-                value = b""
-            failures.append(failure)
-            sent.append((key, value))
+                failures[place] = StreamError(f"cannot push to the topic {topic}: {error}")
         # A little more, so that the client says itself what is late.
         if self._producer.flush(self._timeout + 1.0):
-            late = StreamError(f"cannot push to the topic {self.topic}: no answer within {self._timeout} s")
+            late = StreamError(f"cannot push to the topic {topic}: no answer within {self._timeout} s")
             return [failure or late for failure in failures]
         for key, value, why in refused:
-            self._put_down(failures, sent, (key, value), why)
+            self._put_down(failures, rows, (key, value), why)
         return failures
 
     def _put_down(
-        self, failures: list[StreamError | None], sent: list[tuple[Any, bytes]], one: tuple[Any, Any], why: str
+        self,
+        failures: list[StreamError | None],
+        rows: list[tuple[Any, Any, int | None]],
+        one: tuple[Any, Any],
+        why: str,
     ) -> None:
         """Put a failure down to the first record of that key and value that has none: they are all the same."""
-        for place, (key, value) in enumerate(sent):
-            same = ((key.encode() if isinstance(key, str) else key), value) == (one[0], one[1] or b"")
-            if failures[place] is None and same:
+        for place, (record, key, _) in enumerate(rows):
+            if failures[place] is None and (_as_key(key), as_bytes(record)) == (one[0], one[1] or b""):
                 failures[place] = StreamError(f"cannot push to the topic {self.topic}: {why}")
                 return
 
@@ -137,14 +137,14 @@ class KafkaStream:
                 failures.append(error)
         return failures
 
-    def _produce(self, value: bytes, key: Any, partition: int, report: Any) -> None:
-        """Put a record into the client's queue, waiting for room."""
+    def _produce_later(self, value: bytes, key: Any, partition: int, report: Any) -> StreamError | None:
+        """Put a record into the client's queue, which is full, when there is room."""
         try:
+            self._producer.flush(self._timeout)
             self._producer.produce(self.topic, value, key, partition, report)
-        except BufferError:
-            if self._producer.flush(self._timeout):
-                raise
-            self._producer.produce(self.topic, value, key, partition, report)
+        except self._failures as error:
+            return StreamError(f"cannot push to the topic {self.topic}: {error}")
+        return None
 
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""
@@ -154,3 +154,8 @@ class KafkaStream:
 
 def _key(key: Any) -> Any:
     return key if key is None or isinstance(key, (str, bytes)) else str(key)
+
+
+def _as_key(key: Any) -> bytes | None:
+    key = _key(key)
+    return key.encode() if isinstance(key, str) else key
