@@ -98,8 +98,9 @@ class LocalServer:
         atexit.register(self.close)
         if not self.wait_for_start(1, timeout):
             said = next((line.removeprefix("error: ") for line in reversed(self._last) if line.strip()), "nothing")
+            late = "" if self._ended else f" within {timeout:g} s"
             self.close()
-            raise DeployError(f"the server of '{self.name}' did not start within {timeout:g} s; it said: {said}")
+            raise DeployError(f"the server of '{self.name}' did not start{late}; it said: {said}")
         say(f"penstock: '{self.name}' answers on {self.address} after {time.monotonic() - began:.1f} s")
 
     @property

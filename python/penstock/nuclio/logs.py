@@ -121,7 +121,8 @@ def _has_room(milliseconds: int) -> bool:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # it is no file, or is closed
             writable = select.poll()
             writable.register(handler.stream, select.POLLOUT)  # type: ignore[attr-defined]  # most of them have one
-            return bool(writable.poll(milliseconds))
+            found = writable.poll(milliseconds)
+            return bool(found) and not found[0][1] & (select.POLLERR | select.POLLHUP)  # nobody reads any more
     return True
 
 
