@@ -7,6 +7,7 @@ handlers turn out to be slow. Coroutines of all graphs of a process run on one a
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -58,7 +59,9 @@ class Engine:
         closers: Iterable[Callable[[], None]] = (),
     ) -> None:
         self._name = name or "graph"
-        self.core = _core.Core(plan, on_failure)
+        # Emptied at the end: who hears of failures refers to this, and the collector does not see that in the core.
+        self._hearers = [] if on_failure is None else [on_failure]
+        self.core = _core.Core(plan, functools.partial(_tell, self._hearers))
         self._results = results if results is not None else []
         self._closers = list(closers)
         self._threads: list[threading.Thread] = []
@@ -108,6 +111,7 @@ class Engine:
                 closer()
             except Exception:
                 _logger.exception("'%s' could not be closed cleanly", self._name)
+        self._hearers.clear()
 
     def _join(self, timeout: float) -> None:
         while True:  # a thread that ends may just have started one more
@@ -246,6 +250,11 @@ def _read(chunks: Chunks) -> Generator[Any, None, None]:
         yield from chunks
     except StepError as error:
         raise StreamingError(error.reason, step=error.step, status_code=error.status_code) from error.__cause__
+
+
+def _tell(hearers: list[Callable[..., None]], *failure: Any) -> None:
+    for hear in hearers:
+        hear(*failure)
 
 
 def _log_failure(step: str, text: str, event_id: str, cause: BaseException | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -169,7 +170,9 @@ class HttpServer:
             except BaseException:
                 server.close()
                 raise
-            return self._take_over(server, inflow)
+            settled = self._take_over(server, inflow)
+        gc.collect()  # what is left of a graph refers to itself, and may hold large models
+        return settled
 
     def _take_over(self, server: GraphServer, inflow: Inflow) -> bool:
         former, bringing = self._graph, self._inflow

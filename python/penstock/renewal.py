@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -60,8 +59,6 @@ class Renewal:
             except Exception as error:  # the target's code may raise anything
                 text = str(error) if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
                 return " ".join(text.split())
-            finally:
-                gc.collect()  # what is left of a graph refers to itself, and may hold large models
             if not settled:
                 _logger.warning("'%s': the former graph was ended with work unsettled", self._name)
             return None

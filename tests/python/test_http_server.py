@@ -138,7 +138,7 @@ def model_server(**more):
     return fn.to_mock_server()
 
 
-def test_the_former_graph_leaves_nothing(served):
+def test_the_former_graph_leaves_nothing(served, call):
     closed = []
 
     class Closing:
@@ -156,8 +156,11 @@ def test_the_former_graph_leaves_nothing(served):
     models = weakref.WeakSet(server._graph.compiled.models.values())
     threads = threading.active_count()
     assert server.replace(model_server())
-    gc.collect()
-    assert len(models) == 0
+    end = time.monotonic() + 20
+    while models:  # the server's threads let go of the former graph in their own time
+        gc.collect()
+        call(server).ask({"inputs": [[1]]}, "/v2/models/m/infer")
+        assert time.monotonic() < end
     assert threading.active_count() <= threads
 
 
@@ -184,7 +187,7 @@ def test_a_hundred_changes_under_load_cost_no_memory(served, call):
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * 4096
 
-    change(20)  # until what is kept once is there
+    change(10)  # until what is kept once is there
     before, threads = resident(), threading.active_count()
     change(100)
     done.set()
