@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import tempfile
+import uuid
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,11 @@ class Instance:
     function : str
         What the process runs.
 
+    Attributes
+    ----------
+    name : str
+        The function, the host and the place.
+
     Examples
     --------
     >>> one, other = Instance("docs.enrich"), Instance("docs.enrich")
@@ -36,16 +42,21 @@ class Instance:
     True
     """
 
+    _lock: IO[bytes] | None
+
     def __init__(self, function: str) -> None:
         host = os.environ.get(_VARIABLE) or socket.gethostname()
         base = _UNFIT.sub("_", f"{function}.{host}")
-        folder = Path(tempfile.gettempdir()) / f"penstock-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
         place = 0
-        while (lock := _lock(folder / f"{base}.{place}.lock")) is None:
-            place += 1
-        self.name = f"{base}.{place}"
-        self._lock: IO[bytes] | None = lock
+        try:
+            folder = Path(tempfile.gettempdir()) / f"penstock-{os.getuid()}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            while (lock := _lock(folder / f"{base}.{place}.lock")) is None:
+                place += 1
+        except OSError:  # nowhere to write: then the name is nobody else's, but no successor will find it
+            self.name, self._lock = f"{base}.{uuid.uuid4().hex}", None
+        else:
+            self.name, self._lock = f"{base}.{place}", lock
 
     def release(self) -> None:
         """Leave the place to others."""
