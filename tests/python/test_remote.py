@@ -26,6 +26,7 @@ from penstock.errors import (
     StepError,
 )
 from penstock.remote import BatchHttpRequests, RemoteStep
+from served import Served
 
 
 class Waits(list):
@@ -658,3 +659,23 @@ def test_each_item_of_a_batch_has_a_key_of_its_own(call):
     with endpoint(lambda _: reply(1)) as target:
         call(BatchHttpRequests(target.url, method="POST"), Event([5, 5, 6], event_id="e"))
     assert len({made.headers["idempotency-key"] for made in target.calls}) == 3
+
+
+def test_callers_over_http_get_503_with_retry_after_at_once(tmp_path):
+    file = tmp_path / "asks.py"
+    with endpoint(lambda _: reply(b"", 500)) as target:
+        file.write_text(
+            "import penstock\n"
+            "fn = penstock.new_function('asks')\n"
+            f"fn.set_topology('flow').to('$remote', 'ask', url={target.url!r}, retries=0).respond()\n"
+        )
+        served = Served(file)
+        try:
+            assert [served.post(1)[0] for _ in range(5)] == [502] * 5
+            status, headers, body = served.request("/", 1)
+            assert (status, headers["Retry-After"]) == (503, "30")
+            assert "is not asked for now" in body["error"]
+            assert len(target.calls) == 5
+            assert served.stop()[0] == 0
+        finally:
+            served.end()
