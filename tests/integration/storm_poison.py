@@ -74,6 +74,7 @@ class Run:
     def delivered(self):
         """Wait for what is to come out; return it, and the seconds from the first to the last."""
         found, times = [], []
+        self.topics.quiet = None
         for message in self.topics.messages("out", timeout=60 + self._next / 500):
             found.append(int(message.value()))
             times.append(time.monotonic())
