@@ -53,7 +53,7 @@ PARTS = {
 
 
 def number(value: float, unit: str) -> str:
-    digits = 0 if value >= 100 or unit == "packages" else 1 if value >= 10 else 2
+    digits = 0 if value >= 100 or unit == "packages" else 1 if value >= 10 else 2 if value >= 0.1 else 4
     return f"{value:.{digits}f} {unit}"
 
 

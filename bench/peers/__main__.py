@@ -36,21 +36,21 @@ def version(peer: Peer, venv: Path) -> str:
 
 
 def measure(name: str, measures: list[str], load: Load, folder: Path) -> dict[str, object]:
-    """Measure one peer, print its rows, and return them; a peer that is not to be had says why."""
+    """Measure one peer, print its rows, and return them; a peer that is not to be had, or does not run, says why."""
     peer = PEERS[name]
+    rows: list[dict[str, object]] = []
+    report = {"rows": rows, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     try:
         venv = environment(name, peer)
-    except CannotInstall as why:
+        report["version"] = version(peer, venv)
+        for what in measures:
+            for row in MEASURES[what](name, peer, venv, load, folder):
+                show(row)
+                rows.append(dataclasses.asdict(row) | {"verdict": row.verdict})
+    except (CannotInstall, RuntimeError) as why:
         print(f"{peer.title:<62} not measured: {why}", flush=True)
-        return {"not measured": str(why)}
-    rows = []
-    for what in measures:
-        if what == "batched" and not peer.batches:
-            continue
-        for row in MEASURES[what](name, peer, venv, load, folder):
-            show(row)
-            rows.append(dataclasses.asdict(row) | {"verdict": row.verdict})
-    return {"version": version(peer, venv), "rows": rows, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        report["not measured"] = str(why)
+    return report
 
 
 def main() -> int:
@@ -76,7 +76,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-peers-") as text:
         load = Load(arguments.build.resolve(), Path(text))
         for name in names:
-            measures = [arguments.only] if arguments.only else list(MEASURES)
+            measures = [what for what in MEASURES if arguments.only in {None, what}]
             report["peers"][name] = measure(name, measures, load, Path(text))
             REPORT.write_text(json.dumps(report, indent=2) + "\n")
     print(REPORT)
