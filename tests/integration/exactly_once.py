@@ -80,7 +80,8 @@ class Worker:
 def _freeze(workers, marker):
     """Have a process take itself for a member of the group when it is none any more."""
     Path(marker).touch()
-    _wait(lambda: any(worker.is_frozen for worker in workers), timeout=30)
+    _wait(lambda: any(worker.is_frozen for worker in workers), timeout=60)
+    Path(marker).unlink(missing_ok=True)  # none has had anything to commit
     time.sleep(FREEZE)
     for worker in workers:
         worker.process.send_signal(signal.SIGCONT)
@@ -186,6 +187,7 @@ def storm(
         _wait(lambda: len({number for _, _, number in list(meanwhile.found)}) == messages, timeout=60 + messages / 1000)
     finally:
         for worker in running:
+            worker.process.send_signal(signal.SIGCONT)
             worker.process.terminate()
         for worker in running:
             worker.process.wait(60)
