@@ -96,9 +96,13 @@ py::object to_exception(const Failure& failure) {
                                                               failure.message, cause);
 }
 
+Duration waited_by(const Event& event) {
+  return event.queued == TimePoint{} ? Duration{} : Clock::now() - event.queued;
+}
+
 py::object lend_event(Event& event) {
   PyObject* body = body_of(event);
-  return py::cast(PyEvent{std::move(event.envelope), py::reinterpret_borrow<py::object>(body)});
+  return py::cast(PyEvent{std::move(event.envelope), py::reinterpret_borrow<py::object>(body), waited_by(event)});
 }
 
 void take_event(Event& event, PyObject* returned, const char* what) {

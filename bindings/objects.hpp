@@ -60,10 +60,14 @@ py::object to_exception(const Failure& failure);
 struct PyEvent {
   Ref<Envelope> envelope;
   py::object body;
+  Duration waited{};  ///< for the step that has it now, where that asks for it
 
   Envelope& own();
   py::dict fields(bool writable);
 };
+
+/// How long an event has waited for the step that has it, if that asks for it; else 0.
+Duration waited_by(const Event& event);
 
 /// Lends the event's envelope and body to a Python event.
 py::object lend_event(Event& event);

@@ -11,6 +11,7 @@ void register_plan(py::module_& m);
 void register_core(py::module_& m);
 void register_server(py::module_& m);
 void register_source(py::module_& m);
+void register_stats(py::module_& m);
 void register_watchdog(py::module_& m);
 
 }  // namespace penstock::python

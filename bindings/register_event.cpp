@@ -71,7 +71,9 @@ void set_any(const py::object& self, const py::str& name, const py::object& valu
   self.cast<PyEvent&>().fields(true)[name] = value;
 }
 
-PyEvent copy_event(const PyEvent& event) { return PyEvent{make_ref<Envelope>(*event.envelope), event.body}; }
+PyEvent copy_event(const PyEvent& event) {
+  return PyEvent{make_ref<Envelope>(*event.envelope), event.body, event.waited};
+}
 
 using Text = std::string Envelope::*;
 
@@ -140,6 +142,10 @@ void register_event(py::module_& m) {
       .def_property(
           "terminated", [](const PyEvent& e) { return e.envelope->terminated; },
           [](PyEvent& e, bool terminated) { e.own().terminated = terminated; })
+      .def_property_readonly(
+          "_waited",
+          [](const PyEvent& e) { return std::chrono::duration_cast<std::chrono::nanoseconds>(e.waited).count(); },
+          "Nanoseconds that it has waited for a model's step.")
       .def_property("headers", &headers_of, [](PyEvent& e, const py::object& v) { e.fields(true)["headers"] = v; })
       .def_property(
           "key", [](PyEvent& e) { return field(e, "key", py::str("")); }, &set_key)

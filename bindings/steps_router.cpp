@@ -192,6 +192,7 @@ class GatherStep final : public Transform {
       if (!gathered) throw Failure{"", 500, "RuntimeError", "an event reached a merging step without its parts", {}};
       const py::list results = results_of(*gathered);
       const py::object lent = lend_event(event);
+      lent.cast<PyEvent&>().waited = Clock::now() - gathered->begun;
       const py::object result = py::reinterpret_steal<py::object>(
           PyObject_CallFunctionObjArgs(target_.ptr(), lent.ptr(), results.ptr(), nullptr));
       event.envelope = lent.cast<const PyEvent&>().envelope;

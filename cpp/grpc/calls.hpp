@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -51,6 +52,10 @@ class StreamInfer final : public Answered {
   void drain() override;
   void tick(Clock::time_point now) override;
   void answer(std::uint64_t number, Status&& status, Pieces&& message) override;
+  [[nodiscard]] bool takes_parts() const noexcept override { return true; }
+  void part(std::uint64_t number, Pieces&& message) override;
+  void done(std::uint64_t number) override;
+  bool has_room(std::uint64_t number, std::function<void()>&& then) override;
 
  private:
   /// A message that is not answered, or whose answer has to wait for its turn.
@@ -59,16 +64,27 @@ class StreamInfer final : public Answered {
     std::string id;
     Ref<Completion> completion;
     std::optional<Pieces> answer;
+    std::function<void()> turn;  ///< it has parts to send, once it is its turn
+  };
+  /// What is to be done when the mutex is free again.
+  struct Aftermath {
+    std::vector<Ref<Completion>> dropped;  ///< nobody waits for them any more
+    std::vector<Ref<Completion>> settled;  ///< to be let go of
+    std::vector<std::function<void()>> turns;
   };
 
   void parse(std::string_view& bytes);
   void handle(const Message& message);
   void go_on();
-  bool has_room();
+  bool takes_more();
+  std::deque<Slot>::iterator find(std::uint64_t number);
+  [[nodiscard]] bool is_turn(std::deque<Slot>::iterator slot);
+  void settle(Aftermath& after);
+  static void finish_up(Aftermath& after);
   std::uint64_t add_slot(std::string id);
   void finish_if_done();
   void fail(Status&& status);
-  std::vector<http::Body> take_ready();
+  std::vector<http::Body> take_ready(Aftermath& after);
   void send(std::vector<http::Body>&& bodies);
   std::vector<Ref<Completion>> finish(const Status& status);
 

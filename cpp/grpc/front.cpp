@@ -135,8 +135,12 @@ Ref<Completion> Front::ask(const Context& context, const Message& message, const
 Ref<Completion> Front::infer(const Context& context, InferCall&& call, std::size_t bytes, const Ref<Answered>& to,
                              std::uint64_t number, bool streamed) {
   Ref<Envelope> envelope = envelope_of(context, "POST", path_of(call.model_name, call.model_version) + "/infer");
-  Wanted wanted{std::move(call.model_name), std::move(call.model_version), call.request.id, call.request.outputs,
-                streamed};
+  Wanted wanted{std::move(call.model_name),
+                std::move(call.model_version),
+                call.request.id,
+                std::move(call.outputs),
+                streamed,
+                call.empty_final};
   const auto timeout = call.timeout;
   Payload body(std::make_shared<const InferRequest>(std::move(call.request)));
   const http::Served& graph = entrance_.now();
@@ -145,7 +149,6 @@ Ref<Completion> Front::infer(const Context& context, InferCall&& call, std::size
     root->bytes = bytes;
     auto pending = make_ref<PendingInfer>(host_, graph.executor, to, number, Wanted());
     const Admission admission = graph.executor->admit(root, std::move(body), std::move(envelope));
-    wanted.outputs.clear();
     if (admission == Admission::kAccepted)
       to->answer(number, {}, encode_infer(std::make_shared<const InferResponse>(), wanted));
     else

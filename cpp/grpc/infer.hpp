@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <grpc/message.hpp>
-#include <penstock/tensor.hpp>
+#include <penstock/oip_json.hpp>
 
 namespace penstock::grpc {
 
@@ -17,7 +17,9 @@ struct InferCall {
   std::string model_name;
   std::string model_version;  ///< empty: the server chooses
   InferRequest request;
+  std::vector<OutputTerms> outputs;                  ///< asked for; empty means all
   std::optional<std::chrono::microseconds> timeout;  ///< the parameter of that name
+  bool empty_final = false;                          ///< see Wanted
 };
 
 /// Reads a ModelInferRequest. Tensors sent raw lie in the message's memory if they are aligned
@@ -32,13 +34,18 @@ struct Wanted {
   std::string model_name;
   std::string model_version;
   std::string id;
-  std::vector<std::string> outputs;  ///< names; empty means all
+  std::vector<OutputTerms> outputs;  ///< empty means all
   bool streamed = false;             ///< as part of a ModelStreamInfer
+  bool empty_final = false;          ///< that an answer of several parts has no more is told by one without outputs
 };
+
+/// Which of the answers to one message it is, for a stream's client.
+enum class Position : std::uint8_t { kOnly, kPart, kEmptyFinal };
 
 /// Writes a ModelInferResponse; all outputs go raw. Throws BadRequest if an output is asked for
 /// that is not there.
-Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const Wanted& wanted);
+Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const Wanted& wanted,
+                    Position position = Position::kOnly);
 
 /// Wraps a ModelInferResponse into a ModelStreamInferResponse.
 void wrap_streamed(Pieces& response);

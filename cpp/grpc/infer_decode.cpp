@@ -2,13 +2,13 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <limits>
 
 #include <protozero/pbf_reader.hpp>
 
 #include <grpc/infer.hpp>
 #include <penstock/json_text.hpp>
 #include <penstock/oip_json.hpp>
+#include <src/oip_json_parameters.hpp>
 
 namespace penstock::grpc {
 namespace {
@@ -36,8 +36,8 @@ std::string text_of(pbf_reader& field, const char* what) {
   return std::string(text);
 }
 
-/// Appends an InferParameter as JSON; `timeout` becomes what it says if it is a number.
-void append_parameter(std::string& out, std::string_view data, std::optional<std::int64_t>& number) {
+/// Appends an InferParameter as JSON.
+void append_parameter(std::string& out, std::string_view data) {
   pbf_reader field(data.data(), data.size());
   std::string text = "null";
   while (field.next()) {
@@ -46,8 +46,7 @@ void append_parameter(std::string& out, std::string_view data, std::optional<std
         text = field.get_bool() ? "true" : "false";
         break;
       case tag_and_type(2, kVarint):
-        number = field.get_int64();
-        text = std::to_string(*number);
+        text = std::to_string(field.get_int64());
         break;
       case tag_and_type(3, kText):
         text.clear();
@@ -60,13 +59,9 @@ void append_parameter(std::string& out, std::string_view data, std::optional<std
           text.assign(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
         break;
       }
-      case tag_and_type(5, kVarint): {
-        const std::uint64_t value = field.get_uint64();
-        if (value <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-          number = static_cast<std::int64_t>(value);
-        text = std::to_string(value);
+      case tag_and_type(5, kVarint):
+        text = std::to_string(field.get_uint64());
         break;
-      }
       default:
         field.skip();
     }
@@ -75,7 +70,7 @@ void append_parameter(std::string& out, std::string_view data, std::optional<std
 }
 
 /// Appends one entry of a map<string, InferParameter> to a JSON object under way.
-void append_entry(std::string& object, std::string_view data, InferCall& call) {
+void append_entry(std::string& object, std::string_view data) {
   pbf_reader field(data.data(), data.size());
   std::string key;
   std::string_view value;
@@ -94,9 +89,18 @@ void append_entry(std::string& object, std::string_view data, InferCall& call) {
   object += object.empty() ? '{' : ',';
   append_json_string(object, key);
   object += ':';
-  std::optional<std::int64_t> number;
-  append_parameter(object, value, number);
-  if (key == "timeout" && number && *number > 0) call.timeout = std::chrono::microseconds(*number);
+  append_parameter(object, value);
+}
+
+/// What a map of parameters says, of which `object` is the beginning as JSON.
+json::Parameters parameters_of(std::string&& object, json::Whose whose) {
+  if (object.empty()) return {};
+  object += '}';
+  try {
+    return json::read_parameters(object, whose);
+  } catch (const simdjson::simdjson_error&) {  // the one thing that can be wrong with what is written here
+    refuse("a parameter is not UTF-8 text");
+  }
 }
 
 void add_dimension(Tensor& tensor, std::int64_t size) {
@@ -113,7 +117,7 @@ struct Input {
 Input read_input(std::string_view data) {
   Input input;
   Tensor& tensor = input.tensor;
-  std::string type;
+  std::string type, parameters;
   pbf_reader field(data.data(), data.size());
   while (field.next()) {
     switch (field.tag_and_type()) {
@@ -129,6 +133,9 @@ Input read_input(std::string_view data) {
       case tag_and_type(3, kVarint):
         add_dimension(tensor, field.get_int64());
         break;
+      case tag_and_type(4, kText):
+        append_entry(parameters, view_of(field));
+        break;
       case tag_and_type(5, kText):
         input.contents = view_of(field);
         break;
@@ -140,20 +147,33 @@ Input read_input(std::string_view data) {
   const std::optional<DataType> known = data_type_from(type);
   if (!known) refuse("input '" + tensor.name + "': unknown datatype '" + type + "'");
   tensor.type = *known;
+  try {
+    tensor.parameters = parameters_of(std::move(parameters), json::Whose::kInput).text;
+  } catch (const BadRequest& wrong) {
+    refuse("input '" + tensor.name + "': " + wrong.what());
+  }
   return input;
 }
 
-std::string read_output(std::string_view data) {
+OutputTerms read_output(std::string_view data) {
   pbf_reader field(data.data(), data.size());
-  std::string name;
+  OutputTerms output;
+  std::string parameters;
   while (field.next()) {
-    if (field.tag_and_type() == tag_and_type(1, kText))
-      name = text_of(field, "an output's name");
-    else
-      field.skip();
+    switch (field.tag_and_type()) {
+      case tag_and_type(1, kText):
+        output.name = text_of(field, "an output's name");
+        break;
+      case tag_and_type(2, kText):
+        append_entry(parameters, view_of(field));
+        break;
+      default:
+        field.skip();
+    }
   }
-  if (name.empty()) refuse("an output is asked for that has no name");
-  return name;
+  if (output.name.empty()) refuse("an output is asked for that has no name");
+  output.classes = parameters_of(std::move(parameters), json::Whose::kOutput).classification.value_or(0);
+  return output;
 }
 
 void check_names(const std::vector<Input>& inputs) {
@@ -195,7 +215,8 @@ InferCall read_call(const Message& message) {
   InferCall call;
   std::vector<Input> inputs;
   std::vector<std::string_view> raw;
-  std::size_t parameters = 0;
+  std::string parameters;
+  std::size_t named = 0;
   pbf_reader field(message.bytes.data(), message.bytes.size());
   while (field.next()) {
     switch (field.tag_and_type()) {
@@ -209,16 +230,16 @@ InferCall read_call(const Message& message) {
         call.request.id = text_of(field, "id");
         break;
       case tag_and_type(4, kText):
-        limit(parameters++, "parameters");
-        append_entry(call.request.parameters, view_of(field), call);
+        limit(named++, "parameters");
+        append_entry(parameters, view_of(field));
         break;
       case tag_and_type(5, kText):
         limit(inputs.size(), "inputs");
         inputs.push_back(read_input(view_of(field)));
         break;
       case tag_and_type(6, kText):
-        limit(call.request.outputs.size(), "outputs");
-        call.request.outputs.push_back(read_output(view_of(field)));
+        limit(call.outputs.size(), "outputs");
+        call.request.outputs.push_back(call.outputs.emplace_back(read_output(view_of(field))).name);
         break;
       case tag_and_type(7, kText):
         limit(raw.size(), "raw_input_contents");
@@ -228,7 +249,10 @@ InferCall read_call(const Message& message) {
         field.skip();
     }
   }
-  if (!call.request.parameters.empty()) call.request.parameters += '}';
+  json::Parameters read = parameters_of(std::move(parameters), json::Whose::kRequest);
+  call.request.parameters = std::move(read.text);
+  call.empty_final = read.empty_final;
+  if (read.timeout.value_or(0) > 0) call.timeout = json::timeout_of(*read.timeout);
   check_names(inputs);
   fill(inputs, raw, message, call.request);
   return call;

@@ -7,6 +7,7 @@
 
 #include <grpc/infer.hpp>
 #include <penstock/oip_json.hpp>
+#include <src/oip_classes.hpp>
 
 namespace penstock::grpc {
 namespace {
@@ -55,17 +56,25 @@ void write_output(pbf_writer& writer, const Tensor& tensor) {
   output.add_packed_int64(3, tensor.shape.begin(), tensor.shape.end());
 }
 
-std::vector<const Tensor*> chosen(const InferResponse& response, const std::vector<std::string>& names) {
+/// The outputs that are asked for; `made` keeps those that are made for it.
+std::vector<const Tensor*> chosen(const InferResponse& response, const std::vector<OutputTerms>& asked,
+                                  std::vector<Tensor>& made) {
   std::vector<const Tensor*> tensors;
-  if (names.empty())
+  if (asked.empty())
     for (const Tensor& tensor : response.outputs) tensors.push_back(&tensor);
-  for (const std::string& name : names) {
-    const auto found = std::find_if(response.outputs.begin(), response.outputs.end(),
-                                    [&name](const Tensor& tensor) { return tensor.name == name; });
-    if (found == response.outputs.end()) throw BadRequest("the model has no output '" + name + "'");
-    tensors.push_back(&*found);
+  made.reserve(asked.size());
+  for (const OutputTerms& output : asked) {
+    const Tensor& found = output_named(response, output.name);
+    tensors.push_back(output.classes == 0 ? &found : &made.emplace_back(classes_of(found, output.classes)));
   }
   return tensors;
+}
+
+void write_flag(pbf_writer& writer, const char* name, bool value) {
+  pbf_writer entry(writer, 4);
+  entry.add_string(1, name);
+  pbf_writer parameter(entry, 2);
+  parameter.add_bool(1, value);
 }
 
 void append_head(std::string& out, protozero::pbf_tag_type tag, std::size_t size) {
@@ -75,7 +84,7 @@ void append_head(std::string& out, protozero::pbf_tag_type tag, std::size_t size
 
 }  // namespace
 
-Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const Wanted& wanted) {
+Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const Wanted& wanted, Position position) {
   Pieces pieces;
   std::string text;
   pbf_writer writer(text);
@@ -85,13 +94,12 @@ Pieces encode_infer(const std::shared_ptr<const InferResponse>& response, const 
     writer.add_string(2, version);
   if (const std::string id = or_else(response->id, wanted.id); !id.empty()) writer.add_string(3, id);
   write_parameters(writer, response->parameters);
-  if (wanted.streamed) {
-    pbf_writer entry(writer, 4);
-    entry.add_string(1, "triton_final_response");
-    pbf_writer parameter(entry, 2);
-    parameter.add_bool(1, true);
-  }
-  const std::vector<const Tensor*> tensors = chosen(*response, wanted.outputs);
+  if (wanted.streamed) write_flag(writer, "triton_final_response", position != Position::kPart);
+  std::vector<Tensor> made;
+  // An event that was filtered out before its responder has no outputs, not even those asked for; nor has an end.
+  const bool none = response->outputs.empty() || position == Position::kEmptyFinal;
+  const std::vector<const Tensor*> tensors =
+      none ? std::vector<const Tensor*>() : chosen(*response, wanted.outputs, made);
   for (const Tensor* tensor : tensors) write_output(writer, *tensor);
   for (const Tensor* tensor : tensors) {
     if (tensor->type == DataType::kBytes) {

@@ -119,6 +119,19 @@ void add_batch_stats(pbf_writer& writer, Element model) {
   }
 }
 
+void add_response_stats(pbf_writer& writer, Element model) {
+  constexpr std::array<std::string_view, 6> kNames{"compute_infer", "compute_output", "success",
+                                                   "fail",          "empty_response", "cancel"};
+  simdjson::dom::object responses;
+  if (model.at_key("response_stats").get(responses) != simdjson::SUCCESS) return;
+  for (const auto& [number, stats] : responses) {
+    pbf_writer entry(writer, 9);
+    entry.add_string(1, number.data(), number.size());
+    pbf_writer message(entry, 2);
+    for (std::size_t i = 0; i < kNames.size(); ++i) add_duration(message, static_cast<Tag>(i + 1), stats, kNames[i]);
+  }
+}
+
 /// Parses an answer and writes a message from it.
 template <class Write>
 std::string translated(std::string_view json, Write write) {
@@ -201,6 +214,7 @@ std::string model_statistics(std::string_view json) {
       add_count(model, 5, item, "execution_count");
       add_inference_stats(model, item);
       add_batch_stats(model, item);
+      add_response_stats(model, item);
     }
   });
 }

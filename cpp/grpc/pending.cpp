@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <grpc/metadata.hpp>
+#include <grpc/streaming.hpp>
 #include <penstock/oip_json.hpp>
 
 namespace penstock::grpc {
@@ -12,8 +13,9 @@ void Pending::refuse(Status&& status) {
 }
 
 void Pending::deliver(Answer&& answer, std::optional<http::Response>&& rendered) {
-  const Ref<Answered> to = std::move(to_);
+  Ref<Answered> to = std::move(to_);
   if (!to) return;
+  if (answer.chunks && !answer.failure) return deliver_chunks(std::move(answer.chunks), std::move(to));
   Status status;
   Pieces message;
   try {
@@ -28,17 +30,13 @@ void Pending::deliver(Answer&& answer, std::optional<http::Response>&& rendered)
   to->answer(number_, std::move(status), std::move(message));
 }
 
+void Pending::deliver_chunks(Ref<Chunks> chunks, Ref<Answered> to) {
+  chunks->cancel();
+  to->answer(number_, {Code::kUnimplemented, "the answer comes in parts, call ModelStreamInfer"}, {});
+}
+
 Pieces Pending::message_of(Answer&& answer, const std::optional<http::Response>& rendered) {
-  if (answer.failure) {
-    const Failure& failure = *answer.failure;
-    const bool ours = failure.status >= 500 && !failure.step.empty();
-    throw StatusError(code_of(failure.status),
-                      ours ? "step '" + failure.step + "': " + failure.text() : failure.text());
-  }
-  if (answer.chunks) {
-    answer.chunks->cancel();
-    throw StatusError(Code::kUnimplemented, "the graph answers in chunks, which are only sent over HTTP");
-  }
+  if (answer.failure) throw StatusError(status_of(*answer.failure));
   if (rendered) {
     if (!accepts(rendered->status)) throw StatusError(code_of(rendered->status), error_text(rendered->body.bytes()));
     return encode(nullptr, rendered->body.bytes());
@@ -52,11 +50,13 @@ Pieces Pending::message_of(Answer&& answer, const std::optional<http::Response>&
 Pieces PendingInfer::encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) {
   if (tensors == nullptr)
     tensors = std::make_shared<const InferResponse>(text.empty() ? InferResponse() : infer_from_json(text));
-  // An event that was filtered out before its responder has no outputs, not even those asked for.
-  if (!tensors->outputs.empty()) return encode_infer(tensors, wanted_);
-  Wanted none = wanted_;
-  none.outputs.clear();
-  return encode_infer(tensors, none);
+  return encode_infer(tensors, wanted_);
+}
+
+void PendingInfer::deliver_chunks(Ref<Chunks> chunks, Ref<Answered> to) {
+  if (!to->takes_parts()) return Pending::deliver_chunks(std::move(chunks), std::move(to));
+  on_cancel([chunks] { chunks->cancel(); });
+  send_chunks(executor(), host(), std::move(to), number(), std::move(chunks), wanted_);
 }
 
 Pieces PendingQuery::encode(std::shared_ptr<const InferResponse>, std::string_view text) {

@@ -17,13 +17,21 @@ class Answered : public http2::Call {
  public:
   /// Once a number. Any thread, outside the gate. `message` counts if `status` is OK.
   virtual void answer(std::uint64_t number, Status&& status, Pieces&& message) = 0;
+
+  /// Whether an answer may come in parts: `part`, as often as `has_room` says so, then `done` or `answer` with what
+  /// went wrong.
+  [[nodiscard]] virtual bool takes_parts() const noexcept { return false; }
+  virtual void part(std::uint64_t /*number*/, Pieces&& /*message*/) {}
+  virtual void done(std::uint64_t /*number*/) {}
+  /// Whether the client keeps up; if not, `then` is called once when it does. Any thread.
+  [[nodiscard]] virtual bool has_room(std::uint64_t /*number*/, std::function<void()>&& /*then*/) { return true; }
 };
 
 /// A message of a call that the graph has yet to answer.
 class Pending : public http::Asked {
  public:
   Pending(http::Host& host, std::shared_ptr<Executor> executor, Ref<Answered> to, std::uint64_t number)
-      : Asked(host, std::move(executor)), to_(std::move(to)), number_(number) {}
+      : Asked(host, std::move(executor)), host_(host), to_(std::move(to)), number_(number) {}
 
   /// The graph has not taken it.
   void refuse(Status&& status);
@@ -33,11 +41,17 @@ class Pending : public http::Asked {
   /// HTTP, below 400 unless `accepts` it; the text is empty if there is no body.
   virtual Pieces encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) = 0;
   [[nodiscard]] virtual bool accepts(int status) const { return status < 400; }
+  /// An answer that comes in chunks, to one who takes them.
+  virtual void deliver_chunks(Ref<Chunks> chunks, Ref<Answered> to);
+
+  [[nodiscard]] http::Host& host() const noexcept { return host_; }
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
  private:
   void deliver(Answer&& answer, std::optional<http::Response>&& rendered) final;
   Pieces message_of(Answer&& answer, const std::optional<http::Response>& rendered);
 
+  http::Host& host_;
   Ref<Answered> to_;  ///< gone once answered: it may refer to this
   const std::uint64_t number_;
 };
@@ -52,6 +66,7 @@ class PendingInfer final : public Pending {
  private:
   Pieces encode(std::shared_ptr<const InferResponse> tensors, std::string_view text) override;
   [[nodiscard]] bool wants_tensors() const override { return true; }
+  void deliver_chunks(Ref<Chunks> chunks, Ref<Answered> to) override;
 
   const Wanted wanted_;
 };

@@ -59,6 +59,13 @@ Code code_of(int http_status) noexcept {
   }
 }
 
+Status status_of(const Failure& failure) {
+  const bool ours = failure.status >= 500 && !failure.step.empty();
+  const bool busy = failure.status == 503 && (failure.kind == "Overloaded" || failure.kind == "QueueFull");
+  return {busy ? Code::kResourceExhausted : code_of(failure.status),
+          ours ? "step '" + failure.step + "': " + failure.text() : failure.text()};
+}
+
 http2::Fields headers() {
   return {{":status", "200"}, {"content-type", "application/grpc"}, {"grpc-accept-encoding", "identity,deflate,gzip"}};
 }

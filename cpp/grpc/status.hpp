@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <http2/call.hpp>
+#include <penstock/failure.hpp>
 
 namespace penstock::grpc {
 
@@ -42,6 +43,7 @@ struct Status {
 class StatusError : public std::runtime_error {
  public:
   StatusError(Code code, const std::string& text) : std::runtime_error(text), code_(code) {}
+  explicit StatusError(const Status& status) : StatusError(status.code, status.text) {}
   [[nodiscard]] Status status() const { return {code_, what()}; }
 
  private:
@@ -50,6 +52,9 @@ class StatusError : public std::runtime_error {
 
 /// The code that says what an HTTP status says.
 Code code_of(int http_status) noexcept;
+/// How a call ends that failed in the graph. What is too busy to answer in time is out of a resource; unlike what is
+/// not ready, it is not to be asked again at once, as clients do.
+Status status_of(const Failure& failure);
 
 /// The headers of every answer, and what ends it; `trailers_only` has both.
 http2::Fields headers();

@@ -29,14 +29,14 @@ void StreamInfer::go_on() {
 
 void StreamInfer::parse(std::string_view& bytes) {
   try {
-    while (!bytes.empty() && has_room())
+    while (!bytes.empty() && takes_more())
       if (const auto message = deframer_.take(bytes)) handle(*message);
   } catch (const StatusError& error) {
     fail(error.status());
   }
 }
 
-bool StreamInfer::has_room() {
+bool StreamInfer::takes_more() {
   const std::lock_guard lock(mutex_);
   if (over_ || draining_) return false;
   paused_ = slots_.size() >= front_.options().streamed;
@@ -45,7 +45,7 @@ bool StreamInfer::has_room() {
 
 std::uint64_t StreamInfer::add_slot(std::string id) {
   const std::lock_guard lock(mutex_);
-  slots_.push_back(Slot{next_, std::move(id), {}, {}});
+  slots_.push_back(Slot{next_, std::move(id), {}, {}, {}});
   return next_++;
 }
 
@@ -116,43 +116,95 @@ void StreamInfer::abandon() {
 }
 
 void StreamInfer::answer(std::uint64_t number, Status&& status, Pieces&& message) {
-  std::vector<Ref<Completion>> dropped;  // as are all bodies, outside the mutex
+  Aftermath after;
   {
     const std::lock_guard lock(mutex_);
     if (over_) return;
-    const auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.number == number; });
+    const auto slot = find(number);
     if (!status.ok() && errors_end_) {
-      dropped = finish(status);
+      after.dropped = finish(status);
     } else if (slot != slots_.end()) {
       if (status.ok()) wrap_streamed(message);
       slot->answer = status.ok() ? std::move(message) : streamed_error(status.text, slot->id);
       slot->answer->frame();
-      if (slot->completion) dropped.push_back(std::move(slot->completion));
-      send(take_ready());
-      if (slots_.empty() && draining_) finish({Code::kUnavailable, "the server is closing"});
-      if (slots_.empty() && all_taken_) finish({});
-      if (paused_ && slots_.size() <= front_.options().streamed / 2) {
-        paused_ = false;
-        stream_.run([self = Ref<StreamInfer>(this)] { self->go_on(); });
-      }
-      return;
+      settle(after);
     }
   }
-  for (const Ref<Completion>& completion : dropped) completion->cancel();
+  finish_up(after);
 }
 
-/// The answers whose turn it is: no earlier message with the same id waits for its own.
-std::vector<http::Body> StreamInfer::take_ready() {
+void StreamInfer::part(std::uint64_t number, Pieces&& message) {
+  wrap_streamed(message);
+  message.frame();
+  const std::lock_guard lock(mutex_);
+  if (!over_ && find(number) != slots_.end()) send(std::move(message.bodies));
+}
+
+void StreamInfer::done(std::uint64_t number) {
+  Aftermath after;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto slot = find(number);
+    if (over_ || slot == slots_.end()) return;
+    slot->answer.emplace();
+    settle(after);
+  }
+  finish_up(after);
+}
+
+/// Once nothing can be sent any more there is room for everything: whoever sends must not wait.
+bool StreamInfer::has_room(std::uint64_t number, std::function<void()>&& then) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto slot = find(number);
+    if (over_ || slot == slots_.end()) return true;
+    if (!is_turn(slot)) {
+      slot->turn = std::move(then);
+      return false;
+    }
+  }
+  return stream_.has_room(std::move(then));
+}
+
+std::deque<StreamInfer::Slot>::iterator StreamInfer::find(std::uint64_t number) {
+  return std::find_if(slots_.begin(), slots_.end(), [number](const Slot& slot) { return slot.number == number; });
+}
+
+/// No earlier message with the same id waits for its own answer.
+bool StreamInfer::is_turn(std::deque<Slot>::iterator slot) {
+  return std::none_of(slots_.begin(), slot, [&](const Slot& earlier) { return earlier.id == slot->id; });
+}
+
+/// A message has been answered. With the mutex held.
+void StreamInfer::settle(Aftermath& after) {
+  send(take_ready(after));
+  if (slots_.empty() && draining_) finish({Code::kUnavailable, "the server is closing"});
+  if (slots_.empty() && all_taken_) finish({});
+  if (paused_ && slots_.size() <= front_.options().streamed / 2) {
+    paused_ = false;
+    stream_.run([self = Ref<StreamInfer>(this)] { self->go_on(); });
+  }
+}
+
+void StreamInfer::finish_up(Aftermath& after) {
+  for (const auto& turn : after.turns) turn();
+  for (const Ref<Completion>& completion : after.dropped) completion->cancel();
+}
+
+/// The answers whose turn it is.
+std::vector<http::Body> StreamInfer::take_ready(Aftermath& after) {
   std::vector<http::Body> ready;
   for (auto slot = slots_.begin(); slot != slots_.end();) {
-    const bool waits =
-        !slot->answer || std::any_of(slots_.begin(), slot, [&](const Slot& s) { return s.id == slot->id; });
-    if (waits) {
+    if (!is_turn(slot)) {
       ++slot;
-      continue;
+    } else if (slot->answer) {
+      std::move(slot->answer->bodies.begin(), slot->answer->bodies.end(), std::back_inserter(ready));
+      if (slot->completion) after.settled.push_back(std::move(slot->completion));
+      slot = slots_.erase(slot);
+    } else {
+      if (slot->turn) after.turns.push_back(std::exchange(slot->turn, {}));
+      ++slot;
     }
-    std::move(slot->answer->bodies.begin(), slot->answer->bodies.end(), std::back_inserter(ready));
-    slot = slots_.erase(slot);
   }
   return ready;
 }

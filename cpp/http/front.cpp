@@ -145,6 +145,29 @@ bool starts_with(std::string_view text, std::string_view beginning) {
   return text.substr(0, beginning.size()) == beginning;
 }
 
+/// A path of the protocol with a name in it that holds, encoded, what ends names: there is no such name, and nobody
+/// behind is to cut it anew.
+bool hides_an_end(const Request& request) {
+  const std::string_view path = request.path();
+  const std::string_view sent = request.target().substr(0, request.target().find('?'));
+  if (path.size() == sent.size() || !starts_with(path, "/v2/")) return false;
+  return path.find_first_of("?#%") != std::string_view::npos ||
+         std::count(path.begin(), path.end(), '/') != std::count(sent.begin(), sent.end(), '/') ||
+         std::any_of(path.begin(), path.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+}
+
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+/// A path of the protocol's that is never posted to, unless a model has an operation of that name: the frontend says
+/// so.
+bool is_get_only(std::string_view path) {
+  if (path == "/v2" || path == "/metrics" || path == "/openapi.json") return true;
+  if (!starts_with(path, "/v2/")) return false;
+  return path.size() == 4 || ends_with(path, "/ready") || ends_with(path, "/config") || ends_with(path, "/stats");
+}
+
 Ref<Envelope> envelope_of(const Request& request) {
   auto envelope = make_ref<Envelope>();
   envelope->method = request.method();
@@ -161,8 +184,9 @@ bool is_for_frontend(const Request& request, const Served& graph) {
   if (graph.frontend == kNoStep) return false;
   const std::string_view path = request.path();
   if (starts_with(path, kRepository)) return true;
-  if (request.method() != "GET" && request.method() != "HEAD") return false;
-  if (path == "/") return request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
+  if (request.method() == "POST") return is_get_only(path);
+  const bool reads = request.method() == "GET" || request.method() == "HEAD";
+  if (path == "/") return reads && request.header("Accept").value_or("").find("text/html") != std::string_view::npos;
   return path == "/v2" || starts_with(path, "/v2/") || path == "/metrics" || path == "/openapi.json";
 }
 
@@ -241,6 +265,7 @@ void Front::flush() { Asked::flush(); }
 
 void Front::handle(Request&& request, Reply reply) {
   if (answer_health(request, reply)) return;
+  if (hides_an_end(request)) return reply.send(error_response(404, "Not Found"));
   try {
     if (auto refused = unpack_body(request, options_.body_bytes)) return reply.send(std::move(*refused));
     admit(std::move(request), std::move(reply), entrance_.now());
@@ -311,7 +336,8 @@ void Front::admit(Request&& request, Reply reply, const Served& graph) {
   }
   Response refused =
       error_response(503, admission == Admission::kFull ? "the server is full" : "the server is closing");
-  refused.headers.emplace_back("Retry-After", "1");
+  refused.headers.emplace_back("Retry-After",
+                               std::to_string(admission == Admission::kFull ? graph.executor->retry_after() : 1));
   reply.send(std::move(refused));
 }
 

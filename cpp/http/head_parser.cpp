@@ -7,6 +7,8 @@
 
 #include <boost/beast/http/error.hpp>
 
+#include <penstock/json_text.hpp>
+
 namespace penstock::http {
 namespace {
 
@@ -14,6 +16,13 @@ namespace beast = boost::beast;
 
 constexpr std::size_t kBodyPadding = 64;  ///< what simdjson reads behind a text
 constexpr std::size_t kChunkExtension = 1024;
+
+/// Whether a line ends without a CR, from `checked` on.
+bool has_bare_lf(std::string_view text, std::size_t checked = 0) noexcept {
+  for (std::size_t i = text.find('\n', checked); i != std::string_view::npos; i = text.find('\n', i + 1))
+    if (i == 0 || text[i - 1] != '\r') return true;
+  return false;
+}
 
 Refusal check_request_line(std::string_view line, const Limits& limits) noexcept {
   const std::size_t first = line.find(' ');
@@ -92,8 +101,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 }  // namespace
 
 Refusal check_partial_head(std::string_view head, std::size_t checked, const Limits& limits) noexcept {
-  for (std::size_t i = head.find('\n', checked); i != std::string_view::npos; i = head.find('\n', i + 1))
-    if (i == 0 || head[i - 1] != '\r') return {400, "lines must end with CR LF"};
+  if (has_bare_lf(head, checked)) return {400, "lines must end with CR LF"};
   const std::size_t end = head.find("\r\n");
   if (const Refusal refusal = check_request_line(head.substr(0, end), limits)) return refusal;
   if (end == std::string_view::npos) return {};
@@ -130,7 +138,8 @@ Refusal HeadParser::parse_chunks(std::string_view bytes, std::size_t& used) {
   if (bytes.empty()) return {};
   used = put({bytes.data(), bytes.size()}, error);
   if (error == beast::http::error::need_more) {
-    if (bytes.size() - used > limits_.header_bytes) return {400, "malformed chunk"};
+    const std::string_view rest = bytes.substr(used);  // of a chunk's first line, or of the trailer
+    if (rest.size() > limits_.header_bytes || has_bare_lf(rest)) return {400, "malformed chunk"};
     return {};
   }
   return outcome(error, bytes);
@@ -182,7 +191,8 @@ void HeadParser::set_target(Text whole, Error& error) {
   if (mark != std::string_view::npos) request_->query_ = span({target.data() + mark + 1, target.size() - mark - 1});
   if (path.find('%') == std::string_view::npos) return;
   request_->decoded_ = percent_decoded(path);
-  if (!request_->decoded_) refuse(400, "malformed percent-encoding in the path", error);
+  if (!request_->decoded_ || !is_utf8(*request_->decoded_))
+    refuse(400, "malformed percent-encoding in the path", error);
 }
 
 void HeadParser::on_field_impl(Field field, Text name, Text value, Error& error) {
@@ -219,6 +229,7 @@ void HeadParser::on_field_impl(Field field, Text name, Text value, Error& error)
 
 void HeadParser::on_header_impl(Error& error) {
   if (hosts_ > 1 || (hosts_ == 0 && version_ == 11)) return refuse(400, "exactly one Host header is needed", error);
+  if (lengths_ > 1) return refuse(400, "malformed or conflicting Content-Length", error);
   if (encodings_ > 0) {
     if (lengths_ > 0) return refuse(400, "Content-Length and Transfer-Encoding exclude each other", error);
     if (version_ == 10) return refuse(400, "HTTP/1.0 has no Transfer-Encoding", error);

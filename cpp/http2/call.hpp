@@ -43,6 +43,8 @@ class Stream {
   void send(Output&& output) const;
   /// Bytes that `Call::take` had left are used up now, so the client may send as many more.
   void consumed(std::size_t bytes) const;
+  /// Whether the client keeps up with what is sent; if not, `then` is called once when it does, or is gone. Any thread.
+  [[nodiscard]] bool has_room(std::function<void()> then) const;
   /// Has `action` run by the thread that polls the connection's loop, where Call's methods run.
   void run(std::function<void()> action) const;
 

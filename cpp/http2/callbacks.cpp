@@ -173,7 +173,7 @@ int Session::Callbacks::on_close(nghttp2_session*, std::int32_t id, std::uint32_
 }
 
 ssize_t Session::Callbacks::read(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t size,
-                                 std::uint32_t* flags, nghttp2_data_source* source, void*) {
+                                 std::uint32_t* flags, nghttp2_data_source* source, void* user) {
   StreamState& stream = *static_cast<StreamState*>(source->ptr);
   const std::size_t taken = std::min(size, stream.queued);
   if (taken == 0 && !stream.last) {
@@ -181,6 +181,8 @@ ssize_t Session::Callbacks::read(nghttp2_session* session, std::int32_t id, std:
     return NGHTTP2_ERR_DEFERRED;
   }
   stream.queued -= taken;
+  if (stream.queued < kQueuedAhead && stream.on_room)
+    static_cast<Session*>(user)->calls_.push_back(std::exchange(stream.on_room, {}));
   if (taken > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (stream.queued == 0 && stream.last) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;

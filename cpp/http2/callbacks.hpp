@@ -6,7 +6,8 @@
 
 namespace penstock::http2 {
 
-constexpr std::size_t kOutBytes = 256 * 1024;  ///< to have ready for the socket
+constexpr std::size_t kOutBytes = 256 * 1024;    ///< to have ready for the socket
+constexpr std::size_t kQueuedAhead = 64 * 1024;  ///< of one stream, before who sends is to wait
 
 /// What nghttp2 calls back; always under the session's mutex.
 struct Session::Callbacks {

@@ -31,16 +31,19 @@ int code_of(const Output& last) {
 
 }  // namespace
 
-/// The lock. What is let go of while it is held is destroyed once it is not.
+/// The lock. What is let go of while it is held is destroyed, and what is to be called is called, once it is not.
 class Session::Hold {
  public:
   explicit Hold(Session& session) : session_(session) { session_.mutex_.lock(); }
   ~Hold() {
     std::vector<http::Body> released;
     std::vector<Ref<StreamState>> dropped;
+    std::vector<std::function<void()>> calls;
     released.swap(session_.released_);
     dropped.swap(session_.dropped_);
+    calls.swap(session_.calls_);
     session_.mutex_.unlock();
+    for (const auto& call : calls) call();
   }
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
@@ -132,6 +135,14 @@ void Session::on_abandoned(std::uint64_t number, std::function<void()>&& callbac
     }
   }
   callback();
+}
+
+bool Session::has_room(std::uint64_t number, std::function<void()>&& then) {
+  const Hold hold(*this);
+  StreamState* stream = find(static_cast<std::int32_t>(number));
+  if (stream == nullptr || stream->queued < kQueuedAhead) return true;
+  stream->on_room = std::move(then);
+  return false;
 }
 
 void Session::push() {
@@ -258,6 +269,7 @@ void Session::go_away(bool final) {
 
 void Session::drop(StreamState& stream) {
   stream.closed = true;
+  if (stream.on_room) calls_.push_back(std::exchange(stream.on_room, {}));
   const auto found = streams_.find(stream.id);
   if (found == streams_.end()) return;
   dropped_.push_back(std::move(found->second));
@@ -275,6 +287,7 @@ std::vector<Ref<Session::StreamState>> Session::abandon() {
   if (gone_.exchange(true)) return lost;
   for (auto& [id, stream] : streams_) {
     stream->closed = true;
+    if (stream->on_room) calls_.push_back(std::exchange(stream->on_room, {}));
     lost.push_back(std::move(stream));
   }
   streams_.clear();
@@ -317,6 +330,9 @@ void Stream::send(Output&& output) const {
 }
 void Stream::consumed(std::size_t bytes) const {
   if (session_ && bytes > 0) session_->consume(id_, bytes);
+}
+bool Stream::has_room(std::function<void()> then) const {
+  return !session_ || session_->has_room(static_cast<std::uint64_t>(id_), std::move(then));
 }
 void Stream::run(std::function<void()> action) const {
   if (session_) session_->run(std::move(action));

@@ -37,6 +37,7 @@ class Session : public http::Peer {
   void send(std::uint64_t number, http::Response&& response) override;
   [[nodiscard]] bool abandoned(std::uint64_t number) noexcept override;
   void on_abandoned(std::uint64_t number, std::function<void()>&& callback) override;
+  bool has_room(std::uint64_t number, std::function<void()>&& then) override;
 
  protected:
   struct StreamState : RefCounted {
@@ -60,6 +61,7 @@ class Session : public http::Peer {
     std::size_t queued = 0;  ///< bytes of the bodies that no frame has been made for
     Fields trailers;
     std::function<void()> on_abandoned;
+    std::function<void()> on_room;        ///< to be called when little is queued, or the stream is lost
     const std::string* origin = nullptr;  ///< whose pages may read the answer; see http::Access
   };
 
@@ -126,8 +128,9 @@ class Session : public http::Peer {
   std::vector<Ref<StreamState>> lost_;
   std::vector<http::Body> released_;  ///< to be destroyed outside the mutex, as are the next
   std::vector<Ref<StreamState>> dropped_;
-  std::string out_;          ///< bytes for the socket
-  std::size_t written_ = 0;  ///< of out_
+  std::vector<std::function<void()>> calls_;  ///< to be called there
+  std::string out_;                           ///< bytes for the socket
+  std::size_t written_ = 0;                   ///< of out_
   Clock::time_point since_;
   bool greeted_ = false;
   bool writing_ = false;

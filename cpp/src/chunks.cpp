@@ -122,6 +122,7 @@ void Chunks::on_ready(Action ready) {
   Action now;
   {
     const std::lock_guard lock(mutex_);
+    if (cancelled_) return;  // nothing will come, and what would be kept may keep this
     ready_ = std::move(ready);
     now = readable();
   }

@@ -169,6 +169,7 @@ bool Executor::run_line(StepId head, Event&& moved) {
       return false;
     }
     if (!(*plan_)[next].answers) event.give_up_answering();
+    event.queued = TimePoint{};  // it did not wait for the next
     id = next;
   }
 }
@@ -180,6 +181,7 @@ void Executor::run_timed(StepId id, Event&& event) {
   if (event.cancelled()) return;
   if (event.last_chunk) return emit(id, std::move(event));
   Event copy = copy_for_timed_call(event);
+  copy.queued = event.queued;
   activation->timed = true;
   activation->held = std::move(event);
   activation->timer = at_time(now() + step.timeout, [this, weak = std::weak_ptr(activation)] {
@@ -280,7 +282,8 @@ void Executor::deliver(StepId to, Event&& event) {
   const Plan::Entry& step = (*plan_)[to];
   const bool batched = step.batch.size > 1;
   const Fit fit = batched && event.completion() != nullptr ? step.step->fit(event) : Fit{};
-  const auto pushed = slots_[to]->channel.push(std::move(event), batched ? now() : TimePoint{}, fit);
+  event.queued = batched || step.stamp ? now() : TimePoint{};
+  const auto pushed = slots_[to]->channel.push(std::move(event), event.queued, fit);
   if (pushed.what == Channel::Pushed::kClosed) return refuse(to, std::move(event));
   if (pushed.what == Channel::Pushed::kLate) return turn_away(to, std::move(event), pushed.until);
   schedule(to);

@@ -1,6 +1,7 @@
 // The executor's side towards those who bring events and threads.
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -184,8 +185,31 @@ bool Executor::has_room(std::size_t bytes) const {
   return events <= held || (events - held < options_.max_events && bytes_.load() + bytes <= options_.max_bytes);
 }
 
+int Executor::retry_after() {
+  constexpr double kLongest = 30;
+  constexpr auto kWindow = std::chrono::seconds(1);
+  constexpr auto kStale = std::chrono::seconds(10);
+  double seconds = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const TimePoint now = Clock::now();
+    const Duration taken = now - looked_at_;
+    if (taken >= kWindow) {
+      const std::uint64_t settled = settled_.get();
+      const double done = static_cast<double>(settled - looked_settled_) / std::chrono::duration<double>(taken).count();
+      speed_ = taken < kStale ? std::optional(done) : std::nullopt;
+      looked_at_ = now;
+      looked_settled_ = settled;
+    }
+    if (!speed_) return 1;
+    seconds = static_cast<double>(in_flight()) / std::max(*speed_, 1e-3);
+  }
+  return static_cast<int>(std::ceil(std::clamp(seconds * (1 + chance() / 2), 1.0, kLongest)));
+}
+
 /// An admitted event has settled.
 void Executor::give_back(std::size_t bytes) {
+  settled_.add_shared();
   bytes_.fetch_sub(bytes);
   if (events_.fetch_sub(1) == 1 && refusing_.load()) wake_settling();
   if (full_.load()) wake_waiting();

@@ -21,6 +21,8 @@ double random_share() {
 
 }  // namespace
 
+double Executor::chance() const { return options_.random ? options_.random() : random_share(); }
+
 /// Lets the event rest, for a random part of a time that doubles, and has the step called again; false
 /// if it has been tried often enough. Events of one key wait for it; others do not.
 bool Executor::try_again(StepId at, Event& event, const Failure& failure) {
@@ -30,7 +32,7 @@ bool Executor::try_again(StepId at, Event& event, const Failure& failure) {
     return false;
   const auto doubled = step.backoff * (1LL << std::min<std::uint32_t>(event.tries.count - 1, 20));
   const auto longest = std::min<Duration>(doubled, kLongestRest);
-  const double share = options_.random ? options_.random() : random_share();
+  const double share = chance();
   const std::uint64_t key = event.key();
   std::uint64_t ticket = 0;
   {

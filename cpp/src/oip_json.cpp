@@ -19,13 +19,6 @@ using namespace json;
 constexpr std::size_t kMaxOutputs = 1024;
 constexpr std::size_t kKeptParser = 1024 * 1024;  ///< text bytes a thread's parser stays ready for
 
-constexpr std::chrono::microseconds kMostTimeout = std::chrono::hours(24);
-
-std::chrono::microseconds in_bounds(std::uint64_t microseconds) {
-  const auto most = static_cast<std::uint64_t>(kMostTimeout.count());
-  return std::chrono::microseconds(static_cast<std::int64_t>(std::min(microseconds, most)));
-}
-
 /// Thrown within this file when an input turns out to be no tensor.
 struct NotProtocol {};
 
@@ -202,7 +195,7 @@ InferRequest read_request(od::document& document, std::size_t text_size, AnswerT
       Parameters parameters = read_parameters(field.value(), 2, Whose::kRequest);
       request.parameters = std::move(parameters.text);
       terms.binary = parameters.binary.value_or(false);
-      if (parameters.timeout.value_or(0) > 0) terms.timeout = in_bounds(*parameters.timeout);
+      if (parameters.timeout.value_or(0) > 0) terms.timeout = timeout_of(*parameters.timeout);
     } else if (key == "outputs") {
       terms.outputs = read_outputs(field.value());
     } else {

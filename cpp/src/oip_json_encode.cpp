@@ -166,15 +166,8 @@ std::vector<Chosen> choose(const InferResponse& response, const AnswerTerms& ter
     for (const Tensor& tensor : response.outputs) chosen.push_back({&tensor, terms.binary});
   made.reserve(terms.outputs.size());
   for (const OutputTerms& output : terms.outputs) {
-    const auto found = std::find_if(response.outputs.begin(), response.outputs.end(),
-                                    [&output](const Tensor& tensor) { return tensor.name == output.name; });
-    if (found == response.outputs.end()) {
-      std::string known;
-      for (const Tensor& tensor : response.outputs) known += (known.empty() ? "'" : ", '") + tensor.name + "'";
-      throw BadRequest("the model has no output '" + output.name + "', it has " + (known.empty() ? "none" : known));
-    }
-    const Tensor* tensor = &*found;
-    if (output.classes > 0) tensor = &made.emplace_back(classes_of(*found, output.classes));
+    const Tensor* tensor = &output_named(response, output.name);
+    if (output.classes > 0) tensor = &made.emplace_back(classes_of(*tensor, output.classes));
     chosen.push_back({tensor, output.binary.value_or(terms.binary)});
   }
   return chosen;
@@ -204,6 +197,15 @@ void append_json(std::string& out, const InferResponse& response, const std::vec
 }
 
 }  // namespace
+
+const Tensor& output_named(const InferResponse& response, const std::string& name) {
+  const auto found = std::find_if(response.outputs.begin(), response.outputs.end(),
+                                  [&name](const Tensor& tensor) { return tensor.name == name; });
+  if (found != response.outputs.end()) return *found;
+  std::string known;
+  for (const Tensor& tensor : response.outputs) known += (known.empty() ? "'" : ", '") + tensor.name + "'";
+  throw BadRequest("the model has no output '" + name + "', it has " + (known.empty() ? "none" : known));
+}
 
 std::string encode_infer_response(const InferResponse& response) { return encode_infer_response(response, {}).body; }
 

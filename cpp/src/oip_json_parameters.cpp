@@ -1,5 +1,7 @@
 #include "oip_json_parameters.hpp"
 
+#include <algorithm>
+
 #include <penstock/json_text.hpp>
 
 namespace penstock::json {
@@ -41,6 +43,10 @@ bool take(std::string_view name, Element value, Whose whose, Parameters& read) {
         read.binary = truth(name, value);
         return true;
       }
+      if (name == "triton_enable_empty_final_response") {
+        read.empty_final = truth(name, value);
+        return true;
+      }
       check_request_parameter(name, value, read);
       return false;
     case Whose::kInput:
@@ -66,9 +72,17 @@ bool take(std::string_view name, Element value, Whose whose, Parameters& read) {
 
 }  // namespace
 
+std::chrono::microseconds timeout_of(std::uint64_t microseconds) noexcept {
+  constexpr std::chrono::microseconds kMost = std::chrono::hours(24);
+  return std::chrono::microseconds(std::min<std::uint64_t>(microseconds, kMost.count()));
+}
+
 Parameters read_parameters(od::value value, std::size_t depth, Whose whose) {
+  return read_parameters(read_object_text(value, depth, "parameters"), whose);
+}
+
+Parameters read_parameters(const std::string& text, Whose whose) {
   Parameters read;
-  const std::string text = read_object_text(value, depth, "parameters");
   thread_local simdjson::dom::parser parser;
   simdjson::dom::object members;
   if (const auto error = parser.parse(text).get_object().get(members)) throw simdjson::simdjson_error(error);

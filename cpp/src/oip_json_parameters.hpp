@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,9 +19,15 @@ struct Parameters {
   std::optional<std::uint64_t> binary_data_size;
   std::optional<std::uint64_t> classification;
   std::optional<bool> binary;
+  bool empty_final = false;  ///< a stream's end is to be told by an answer without outputs
 };
+
+/// A time limit as a parameter says it; beyond a day is a day.
+std::chrono::microseconds timeout_of(std::uint64_t microseconds) noexcept;
 
 /// Reads one whose members are `depth` deep. Throws BadRequest.
 Parameters read_parameters(od::value value, std::size_t depth, Whose whose);
+/// Reads one from a text of its own. Throws BadRequest.
+Parameters read_parameters(const std::string& text, Whose whose);
 
 }  // namespace penstock::json

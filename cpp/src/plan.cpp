@@ -76,9 +76,25 @@ void Plan::link(const std::vector<StepSpec>& specs) {
   for (StepId id = 0; id < specs.size(); ++id) {
     const StepSpec& spec = specs[id];
     auto* transform = spec.batch.size > 1 ? nullptr : dynamic_cast<Transform*>(spec.step.get());
-    steps_.push_back(Entry{spec.name, spec.label.empty() ? spec.name : spec.label, spec.concurrency, spec.capacity,
-                           spec.batch, spec.timeout, spec.attempts, spec.backoff, spec.by_key, spec.responder,
-                           spec.copy, false, false, false, spec.error_handler, spec.gather, kNoStep, spec.step.get(),
+    steps_.push_back(Entry{spec.name,
+                           spec.label.empty() ? spec.name : spec.label,
+                           spec.concurrency,
+                           spec.capacity,
+                           spec.batch,
+                           spec.timeout,
+                           spec.attempts,
+                           spec.backoff,
+                           spec.by_key,
+                           spec.responder,
+                           spec.copy,
+                           spec.stamp,
+                           false,
+                           false,
+                           false,
+                           spec.error_handler,
+                           spec.gather,
+                           kNoStep,
+                           spec.step.get(),
                            transform});
     first_outlet_.push_back(outlets_.size());
     outlets_.insert(outlets_.end(), spec.outlets.begin(), spec.outlets.end());

@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'InferenceStats', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -28,6 +28,11 @@ class Event:
         ...
     def __setattr__(self, arg0: str, arg1: typing.Any) -> None:
         ...
+    @property
+    def _waited(self) -> int:
+        """
+        Nanoseconds that it has waited for a model's step.
+        """
     @property
     def content_type(self) -> str:
         ...
@@ -76,6 +81,37 @@ class Event:
     @processing_time.setter
     def processing_time(self, arg1: typing.Any) -> None:
         ...
+class InferenceStats:
+    """
+    What a model has done; times are in nanoseconds.
+    """
+    def __init__(self) -> None:
+        ...
+    def answered(self, rows: typing.SupportsInt | typing.SupportsIndex, waited: typing.SupportsInt | typing.SupportsIndex, begun: typing.SupportsInt | typing.SupportsIndex, prepared: typing.SupportsInt | typing.SupportsIndex, inferred: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        A request had an execution to itself.
+        """
+    def counts(self) -> dict:
+        """
+        All that adds up, as pairs of count and time; sizes and numbers are texts.
+        """
+    def executed(self, rows: typing.SupportsInt | typing.SupportsIndex, begun: typing.SupportsInt | typing.SupportsIndex, prepared: typing.SupportsInt | typing.SupportsIndex, inferred: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def failed(self, waited: typing.SupportsInt | typing.SupportsIndex, taken: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def response(self, number: typing.SupportsInt | typing.SupportsIndex, end: str, infer: typing.SupportsInt | typing.SupportsIndex, output: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        The n-th of a stream; `end` is success, fail, empty or cancel.
+        """
+    def succeeded(self, rows: typing.SupportsInt | typing.SupportsIndex, waited: typing.SupportsInt | typing.SupportsIndex, taken: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        A request shared its execution with others.
+        """
+    @property
+    def last(self) -> int:
+        """
+        When a request ended last, in milliseconds since the epoch; 0 if none has.
+        """
 class Port:
     """
     How a step that holds events sends them on; from any thread.
@@ -128,7 +164,7 @@ class PlanBuilder:
     """
     def __init__(self) -> None:
         ...
-    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False, label: str = '', attempts: typing.SupportsInt | typing.SupportsIndex = 1, backoff: typing.SupportsFloat | typing.SupportsIndex = 0.0, preferred: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], adaptive: bool = False, target_latency: typing.SupportsFloat | typing.SupportsIndex = 0.0, ragged: bool = False) -> int:
+    def add_step(self, name: str, kind: str, target: typing.Any = None, *, full_event: bool = False, input_path: str | None = None, result_path: str | None = None, concurrency: typing.SupportsInt | typing.SupportsIndex = 1, capacity: typing.SupportsInt | typing.SupportsIndex = 1024, batch_size: typing.SupportsInt | typing.SupportsIndex = 1, batch_delay: typing.SupportsFloat | typing.SupportsIndex = 0.0, timeout: typing.SupportsFloat | typing.SupportsIndex = 0.0, responder: bool = False, copy: bool = True, gather: typing.SupportsInt | typing.SupportsIndex = -1, prefix: str = '', table: collections.abc.Mapping[str, typing.SupportsInt | typing.SupportsIndex] | None = None, by_key: bool = False, label: str = '', attempts: typing.SupportsInt | typing.SupportsIndex = 1, backoff: typing.SupportsFloat | typing.SupportsIndex = 0.0, preferred: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], adaptive: bool = False, target_latency: typing.SupportsFloat | typing.SupportsIndex = 0.0, ragged: bool = False, stamp: bool = False) -> int:
         """
         Add a step; returns its number.
         """

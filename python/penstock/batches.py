@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from penstock.batch_rows import form_of, join, rows_of, split
-from penstock.errors import GraphError
+from penstock.counting import now
+from penstock.errors import GraphError, PenstockError
 from penstock.operations import PREDICT, operation_of, request_of
 from penstock.tenancy import Tenant
 
@@ -184,6 +185,7 @@ class _Group:
     def __init__(self, call: _Call) -> None:
         self.calls = [call]
         self.rows = call.rows
+        self.begun = self.prepared = self.inferred = 0  # nanoseconds, of its execution
 
     def takes(self, call: _Call, rules: Rules) -> bool:
         return self.rows + call.rows <= rules.max_rows and self.calls[0].fits(call, padded=rules.pad is not None)
@@ -222,14 +224,35 @@ class _Batch:
     rules: Rules
     answers: list[Any]
     groups: list[_Group]
+    begun: int  # nanoseconds
 
     def start(self) -> Any:
         return self.model._tracker.start() if self.model._tracker is not None else None
 
+    def waited(self, place: int) -> int:
+        waited: int = getattr(self.events[place], "_waited", 0)
+        return waited
+
+    def count_failed(self, place: int) -> None:
+        if self.model._stats is not None:
+            self.model._stats.failed(self.waited(place), now() - self.begun)
+
+    def count(self, group: _Group) -> None:
+        stats = self.model._stats
+        if stats is None:
+            return
+        end = now()
+        stats.executed(group.rows, group.begun, group.prepared, group.inferred, end)
+        for call in group.calls:
+            if isinstance(self.answers[call.place], Exception):
+                self.count_failed(call.place)
+            else:
+                stats.succeeded(call.rows, self.waited(call.place), end - self.begun)
+
 
 def infer_batch(model: V2ModelServer, events: list[Any], rules: Rules = _DEFAULT) -> Any:
     """Answer each event, with the event or with the exception that it alone gets; a coroutine of that if need be."""
-    batch = _Batch(model, events, rules, [None] * len(events), [])
+    batch = _Batch(model, events, rules, [None] * len(events), [], now())
     _sort(batch)
     if model.is_async:
         return _infer_later(batch)
@@ -247,10 +270,17 @@ def infer_batch(model: V2ModelServer, events: list[Any], rules: Rules = _DEFAULT
 
 def _predict(batch: _Batch, group: _Group) -> Any:
     """Return the result, or the exception."""
+    group.begun = now()
     try:
-        return batch.model.predict(group.request(batch.rules))
+        request = group.request(batch.rules)
+        group.prepared = now()
+        result = batch.model.predict(request)
+        if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+            raise PenstockError(f"model '{batch.model.name}' answers in parts, so its step cannot have .batch()")
     except Exception as error:
         return error
+    group.inferred = now()
+    return result
 
 
 async def _infer_later(batch: _Batch) -> list[Any]:
@@ -267,6 +297,7 @@ async def _infer_later(batch: _Batch) -> list[Any]:
         result = _predict(batch, group)
         try:
             result = await result if isinstance(result, CoroutineType) else result
+            group.inferred = now()
         except Exception as error:
             result = error
         if isinstance(result, Exception) and len(group.calls) > 1 and batch.rules.isolate:
@@ -294,6 +325,7 @@ def _sort(batch: _Batch) -> None:
                 group.add(call)
         except Exception as error:
             batch.answers[place] = error
+            batch.count_failed(place)
 
 
 def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
@@ -317,7 +349,6 @@ def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
 
 def _share_out(batch: _Batch, group: _Group, result: Any, start: Any) -> None:
     """Give each caller of a group its rows of the result, or the exception that the result is."""
-    model = batch.model
     parts: list[Any] = [result] * len(group.calls)
     if len(group.calls) > 1 and not isinstance(result, Exception):
         try:
@@ -325,17 +356,27 @@ def _share_out(batch: _Batch, group: _Group, result: Any, start: Any) -> None:
         except Exception as error:
             parts = [error] * len(group.calls)
     for call, part in zip(group.calls, parts, strict=True):
-        event = batch.events[call.place]
-        try:
-            if isinstance(part, Exception):
-                raise part
-            reply = model._reply(call.request, call.request_id, part, call.names, call.operation)
-            event.body = model._answer(call.body, reply)
-            batch.answers[call.place] = event
-        except Exception as error:
-            batch.answers[call.place] = error
-            if model._tracker is not None:
-                model._tracker.failed(start, call.request, error, call.operation)
-            continue
+        _answer(batch, call, part, start)
+    if isinstance(result, Exception):
+        for call in group.calls:
+            batch.count_failed(call.place)
+    else:
+        batch.count(group)
+
+
+def _answer(batch: _Batch, call: _Call, part: Any, start: Any) -> None:
+    """Give one caller its rows, or the exception."""
+    model, event = batch.model, batch.events[call.place]
+    try:
+        if isinstance(part, Exception):
+            raise part
+        reply = model._reply(call.request, call.request_id, part, call.names, call.operation)
+        event.body = model._answer(call.body, reply)
+        batch.answers[call.place] = event
+    except Exception as error:
+        batch.answers[call.place] = error
         if model._tracker is not None:
-            model._tracker.answered(start, call.request, reply, call.operation)
+            model._tracker.failed(start, call.request, error, call.operation)
+        return
+    if model._tracker is not None:
+        model._tracker.answered(start, call.request, reply, call.operation)

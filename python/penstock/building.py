@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.adapters import StageCalls
 from penstock.batches import batch_options, in_batches
+from penstock.ensemble import VotingEnsemble
 from penstock.errors import GraphError
 from penstock.handlers import Loaded, load_step
 from penstock.models import V2ModelServer
@@ -102,6 +103,7 @@ class StepBuilder:
             concurrency=loaded.concurrency,
             responder=answers,
             full_event=loaded.full_event and loaded.kind not in ("model", "stage"),
+            stamp=isinstance(loaded.object, V2ModelServer),
             **paths,
         )
 
@@ -147,6 +149,8 @@ class StepBuilder:
             raise GraphError(f"step '{name}': {error}") from error
 
     def _router(self, step: RouterStep, name: str, *, answers: bool, may_answer: bool = True) -> Place:
+        from penstock._core import InferenceStats
+
         check_number_of_routes(step, name)
         step = self._served(step)
         prefix = f"{name}/" if name else ""
@@ -163,6 +167,8 @@ class StepBuilder:
             routes[key] = route_of(key, prefix + key, made, called=None if place is None else place.tenant)
         router = self._router_object(step, name, routes)
         self._routers.append(router)
+        if isinstance(router, VotingEnsemble):
+            router._stats = InferenceStats()
         name = name or getattr(router, "name", None) or type(router).__name__
         if isinstance(router, ParallelRun) and not apart and router.executor_type == "process":
             raise GraphError(f"step '{name}': say executor_type='process' where the router is added to the graph")
@@ -197,6 +203,7 @@ class StepBuilder:
 
     def _processes(self, step: RouterStep, prefix: str) -> dict[str, Loaded]:
         """Start a process for each route; they make their objects at the same time."""
+        from penstock._core import InferenceStats
         from penstock.route_process import RouteProcess
 
         started: dict[str, RouteProcess] = {}
@@ -208,6 +215,9 @@ class StepBuilder:
         for process in started.values():
             process.wait()
         self._models |= {key: process.model for key, process in started.items() if process.model is not None}
+        for process in started.values():
+            if process.model is not None:
+                process.model._stats = InferenceStats()
         return {key: Loaded("map", process.do_event, full_event=True) for key, process in started.items()}
 
     def _routes(self, step: RouterStep, prefix: str, loaded: dict[str, Loaded], *, answers: bool = False) -> list[int]:

@@ -140,7 +140,7 @@ class _Builder(StepBuilder):
                     self._core.on_error(failing, places[handler].entry)
 
     def _compiled(self, entries: list[int], *, responds: bool) -> Compiled:
-        inspection = Inspection(self._context.name, self._models)
+        inspection = Inspection(self._context.name, self._models, self._routers)
         plan = self._finish(entries, inspection)
         made = (self._models, self._routers, self._coroutines, self._results, self._streams, self._inlets)
         return Compiled(plan, responds, *made, self.closers, inspection, self._transactions, self._control)
@@ -155,7 +155,8 @@ class _Builder(StepBuilder):
     def _finish(self, entries: list[int], inspection: Inspection) -> Plan:
         for entry in entries:
             self._core.entry(entry)
-        frontend = Frontend(self._context.name, self._models, self._routers, self._left_out, self._control)
+        parts = (self._models, self._routers, self._left_out, self._control)
+        frontend = Frontend(self._context.name, *parts, inspection=inspection)
         add_frontend(self._core, frontend, inspection, entries)
         try:
             return self._core.compile()

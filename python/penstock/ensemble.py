@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock import tensors, votes
+from penstock.counting import Count, now
 from penstock.errors import BadRequest, GraphError, ModelNotFound, PenstockError, blame
 from penstock.event import Response
 from penstock.models import V2ModelServer
@@ -13,6 +14,9 @@ from penstock.parallel import ParallelRun, Parts, copies
 from penstock.resolve import nearest
 from penstock.routers import BaseModelRouter, Route
 from penstock.versions import unknown
+
+if TYPE_CHECKING:
+    from penstock._core import InferenceStats
 
 _PREDICT = ("infer", "predict")
 _OPERATIONS = (*_PREDICT, "explain")
@@ -79,6 +83,7 @@ class VotingEnsemble(ParallelRun):
         self.weights = weights
         self.format_response_with_col_name_flag = format_response_with_col_name_flag
         self.prediction_col_name = prediction_col_name
+        self._stats: InferenceStats | None = None  # set where it gets into a graph that runs
         self._vote_on(self.routes)
 
     def adopt(self, routes: dict[str, Route]) -> None:
@@ -133,6 +138,18 @@ class VotingEnsemble(ParallelRun):
         asked = self._paths.get(event.path) or event.penstock_asked
         if asked not in _OPERATIONS:
             return self._hand_on(event, *results[0], asked)
+        asked_at = now()
+        since = getattr(event, "_waited", 0) or asked_at - getattr(event, "penstock_begun", asked_at)
+        count = Count(self._stats if asked != "explain" else None, since=since)
+        try:
+            answered = self._voted(event, results, asked, count)
+        except Exception:
+            count.failed()
+            raise
+        count.answered(asked_at)
+        return answered
+
+    def _voted(self, event: Any, results: Parts, asked: str, count: Count) -> Any:
         answers, errors = self._sort(results)
         tensor_name = None
         outputs: Any
@@ -145,6 +162,7 @@ class VotingEnsemble(ParallelRun):
                 if type(column) is not list:  # a quick answer is one
                     column, tensor_name = self._rows(name, column)
                 columns.append(column)
+            count.asked(len(columns[0]) if columns else 0)
             outputs = self._vote(answers, columns)
             if self.format_response_with_col_name_flag and tensor_name is None:
                 outputs = {self.prediction_col_name: outputs}
@@ -175,8 +193,15 @@ class VotingEnsemble(ParallelRun):
             body = event.body
             if type(body) is not _Rows:
                 return do_event(event)
-            outputs = predict(body.request)
+            count = Count(model._stats, event._waited)
+            count.asked(len(body.request["inputs"]))
+            try:
+                outputs = predict(body.request)
+            except Exception:
+                count.failed()
+                raise
             event.body = outputs if type(outputs) is list else {"outputs": outputs}
+            count.answered(now())
             return event
 
         self._quick.add(route.name)

@@ -92,6 +92,8 @@ def decode_body(raw: bytes | str, declared_json: bool) -> Any:
         json.loads(raw)  # its texts say where and why in words that people know
     except ValueError as error:
         fault = str(error)
+    except RecursionError:
+        pass  # what orjson says will do
     raise BadBody(f"failed to json decode event, {fault}")
 
 

@@ -13,13 +13,14 @@ from urllib.parse import unquote
 from penstock._version import __version__
 from penstock.ensemble import VotingEnsemble
 from penstock.event import Response
+from penstock.inspection import Inspection
+from penstock.verbs import POST_ONLY, verbs
 from penstock.versions import find, split, unknown, versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from penstock._core import PlanBuilder
-    from penstock.inspection import Inspection
     from penstock.model_control import ModelControl
     from penstock.models import V2ModelServer
 
@@ -35,8 +36,6 @@ EXTENSIONS = [
     "statistics",
 ]
 _CHANGES = 64  # that may be under way at once
-_POST_ONLY = ("infer", "generate", "generate_stream")
-_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 
 
 class Frontend:
@@ -54,6 +53,8 @@ class Frontend:
         Versions that are not served.
     control : ModelControl, optional
         What loads and unloads models.
+    inspection : Inspection, optional
+        Counts for several processes; without one, what these models have done in this one counts.
     """
 
     def __init__(
@@ -63,27 +64,32 @@ class Frontend:
         routers: list[Any],
         left_out: Sequence[str] = (),
         control: ModelControl | None = None,
+        *,
+        inspection: Inspection | None = None,
     ) -> None:
         self._name = name or "penstock"
         self._models = models
         self._left_out = left_out
+        self._inspection = inspection or Inspection(name, models, routers)
         self.control = control
         self._names = list(models)
         self._names += [router.name for router in routers if isinstance(router, VotingEnsemble)]
 
     def choose(self, event: Any) -> int:
         """Say where an event goes: 0 if its body is now the answer, 1 if it is for the graph, 3 for `control`."""
-        reading = event.method in ("", "GET", "HEAD")
         if self.control is not None and event.method == "POST" and _changes_models(event.path):
             return 3
-        answer = self.get(event.path) if reading else self.post(event.path, event.method, event.body)
+        if event.method in ("", "GET", "HEAD"):
+            answer = self.get(event.path)
+        else:
+            answer = self._refused(event) or self.post(event.path, event.method, event.body)
         if answer is None:
             return 1
         status, body = answer
         if status == 200:
             event.body = body
         else:
-            headers = {"Allow": "POST"} if status == 405 else {}
+            headers = {"Allow": verbs(_parts(event.path)) or "POST"} if status == 405 else {}
             event.body = Response(headers, body, "application/json", status)
         return 0
 
@@ -102,6 +108,16 @@ class Frontend:
             case ["models"]:
                 return 200, {"models": self._names}
         return self._of_all(parts[1:])
+
+    def _refused(self, event: Any) -> Answer | None:
+        """Refuse a method that a path of the protocol does not take; a model's own operation is left to it."""
+        parts = _parts(event.path)
+        allowed = verbs(parts)
+        if allowed is None or event.method in allowed.split(", "):
+            return None
+        if event.method == "POST" and any(hasattr(model, f"op_{parts[-1]}") for model in self._models.values()):
+            return None
+        return 405, {"error": f"method {event.method} not allowed, use {allowed.split(', ')[0]}"}
 
     def _description(self) -> Answer:
         from penstock.openapi import describe
@@ -139,7 +155,7 @@ class Frontend:
     def _of_all(self, path: list[str]) -> Answer | None:
         match path:
             case ["models", "stats"]:
-                return 200, self._statistics(self._models)
+                return 200, self._inspection.statistics(self._names)
             case ["repository", "index"]:
                 return 200, self._all_listed()
             case ["repository", *_, "load" | "unload"]:
@@ -149,13 +165,13 @@ class Frontend:
     def _of_model(self, model: str, rest: list[str]) -> Answer | None:
         if rest[:1] == ["versions"] and len(rest) > 1:
             model, rest = f"{model}:{rest[1]}", rest[2:]
-        if len(rest) == 1 and rest[0] in _POST_ONLY:
+        if len(rest) == 1 and rest[0] in POST_ONLY:
             return _wrong_verb("GET")
         if rest == ["stats"]:
             named = [
-                key for key in self._models if key == model or (split(key)[0] == model and model not in self._names)
+                key for key in self._names if key == model or (split(key)[0] == model and model not in self._names)
             ]
-            return (200, self._statistics(named)) if named else self._unknown(model)
+            return (200, self._inspection.statistics(named)) if named else self._unknown(model)
         if model not in self._names:  # its newest version, of those that are ready
             model = find(model, self._models, lambda found: found.ready) or model
         if not rest:
@@ -228,38 +244,6 @@ class Frontend:
         loading = getattr(self._models.get(name), "_loading", None)
         return loading is not None and not loading.ended
 
-    def _statistics(self, names: Iterable[str]) -> dict[str, Any]:
-        """Tell what models have done; the times are estimates from the calls that are measured."""
-        context = next((model.context for model in self._models.values()), None)
-        server = getattr(context, "server", None)
-        steps = {} if server is None else server.engine.counts()["steps"]
-        return {"model_stats": [self._statistics_of(name, _step_of(name, steps)) for name in names]}
-
-    @staticmethod
-    def _statistics_of(name: str, step: dict[str, Any]) -> dict[str, Any]:
-        events, failed, batches = (step.get(key, 0) for key in ("events", "failed", "batches"))
-        executions = batches or events
-        nanoseconds = int(step.get("time", 0.0) / max(1, sum(step.get("times", ()))) * executions * 1e9)
-        done = {
-            "success": (events - failed, nanoseconds),
-            "fail": (failed, 0),
-            "compute_infer": (executions, nanoseconds),
-        }
-        base, _, version = name.partition(":")
-        return {
-            "name": base,
-            "version": version,
-            "last_inference": 0,
-            "inference_count": events - failed,
-            "execution_count": executions,
-            "inference_stats": {
-                name: dict(zip(("count", "ns"), done.get(name, (0, 0)), strict=True)) for name in _DURATIONS
-            },
-            "response_stats": {},
-            "batch_stats": [],
-            "memory_usage": [],
-        }
-
     def _unknown(self, name: str) -> Answer:
         return 404, {"error": unknown(name, self._names)}
 
@@ -306,9 +290,3 @@ def _config_tensor(tensor: dict[str, Any]) -> dict[str, Any]:
     datatype = tensor.get("datatype", "")
     kind = "STRING" if datatype == "BYTES" else datatype
     return {"name": tensor.get("name", ""), "data_type": f"TYPE_{kind}", "dims": tensor.get("shape", [])}
-
-
-def _step_of(model: str, steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return what a model's step has done; the step of a router in a flow has the router's name in front."""
-    found = (done for name, done in steps.items() if name == model or name.endswith(f"/{model}"))
-    return next(found, {})

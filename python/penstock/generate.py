@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from collections.abc import AsyncGenerator, Mapping
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from penstock.counting import Count, now, parts_of
 from penstock.errors import BadBody
 from penstock.event import Response
 from penstock.loading import run_coroutine
@@ -30,14 +31,27 @@ def generate(model: V2ModelServer, event: Any, operation: str) -> Any:
         There is no text in the request.
     """
     request = _prepared(model, event)
-    result = model.predict(request)
-    if type(result) is CoroutineType:
-        return _later(model, event, request, result, operation)
-    return _answered(model, event, request, result, operation)
+    count = Count(model._stats, getattr(event, "_waited", 0))
+    try:
+        result = model.predict(request)
+        if type(result) is CoroutineType:
+            return _later(model, event, request, result, operation, count)
+        answered = _answered(model, event, request, result, operation, count)
+        return run_coroutine(answered) if type(answered) is CoroutineType else answered
+    except Exception:
+        count.failed()
+        raise
 
 
-async def _later(model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str) -> Any:
-    return _answered(model, event, request, await result, operation)
+async def _later(  # noqa: PLR0917  # the rest of `generate`
+    model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str, count: Count
+) -> Any:
+    try:
+        answered = _answered(model, event, request, await result, operation, count)
+        return await answered if type(answered) is CoroutineType else answered
+    except BaseException:  # it may be cancelled, too
+        count.failed()
+        raise
 
 
 def _prepared(model: V2ModelServer, event: Any) -> dict[str, Any]:
@@ -48,42 +62,40 @@ def _prepared(model: V2ModelServer, event: Any) -> dict[str, Any]:
     if parameters is not None and not isinstance(parameters, Mapping):
         raise BadBody('Exception: Expected "parameters" to be an object')
     request_id = body.pop("id", None)
+    if request_id is not None and not isinstance(request_id, str):
+        raise BadBody('Exception: Expected "id" to be a text')
     request = {"id": request_id or "", "inputs": [text], "parameters": body | dict(parameters or {})}
     return model.validate(model.preprocess(request, "generate"), "generate")
 
 
-def _answered(model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str) -> Any:
+def _answered(  # noqa: PLR0917  # the rest of `generate`
+    model: V2ModelServer, event: Any, request: dict[str, Any], result: Any, operation: str, count: Count
+) -> Any:
     head = {"id": request["id"]} if request.get("id") else {}
     name, _, version = model.name.partition(":")
     head |= {"model_name": name, "model_version": version or "1"}
     streams = operation == "generate_stream"
-    if isinstance(result, AsyncGeneratorType):
-        event.body = _events_later(head, result) if streams else _whole(head, run_coroutine(_all(result)))
-    elif isinstance(result, GeneratorType):
-        event.body = _events(head, result) if streams else _whole(head, list(result))
-    else:
+    inferred = now()
+    parts = parts_of(result, (lambda piece: _whole(head, [piece])) if streams else _text, count)
+    if parts is None:
         event.body = _event(head, result) if streams else _whole(head, [result])
+        count.answered(inferred)
+    elif streams:
+        event.body = parts
+    elif isinstance(parts, GeneratorType):
+        event.body = _whole(head, list(parts))
+    else:
+        return _whole_later(head, event, parts)
     return event
 
 
-async def _all(pieces: AsyncGenerator[Any, None]) -> list[Any]:
-    return [piece async for piece in pieces]
+async def _whole_later(head: dict[str, Any], event: Any, pieces: AsyncGenerator[Any, None]) -> Any:
+    event.body = _whole(head, [piece async for piece in pieces])
+    return event
 
 
 def _whole(head: dict[str, Any], pieces: list[Any]) -> dict[str, Any]:
     return head | {"text_output": "".join(map(_text, pieces))}
-
-
-def _events(head: dict[str, Any], pieces: Generator[Any, None, None]) -> Generator[dict[str, Any], None, None]:
-    for piece in pieces:
-        yield _whole(head, [piece])
-
-
-async def _events_later(
-    head: dict[str, Any], pieces: AsyncGenerator[Any, None]
-) -> AsyncGenerator[dict[str, Any], None]:
-    async for piece in pieces:
-        yield _whole(head, [piece])
 
 
 def _event(head: dict[str, Any], piece: Any) -> Response:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock import model_statistics
 from penstock.counts import Counts
 from penstock.event import Response
 
@@ -36,11 +37,14 @@ class Inspection:
         The function's name.
     models : dict of str to V2ModelServer
         The models, by the names that requests call them.
+    routers : list
+        The graph's routers; ensembles among them count as models.
     """
 
-    def __init__(self, name: str, models: Mapping[str, V2ModelServer]) -> None:
+    def __init__(self, name: str, models: Mapping[str, V2ModelServer], routers: Sequence[Any] = ()) -> None:
         self.name = name or "penstock"
         self._models = models
+        self._routers = routers
         self._graph: Any = None
         self._picture: str | None = None
         self._started = time.time()
@@ -63,7 +67,7 @@ class Inspection:
         """Put this ahead of a frontend's choice: 2 for what is asked here."""
 
         def chosen(event: Any) -> int:
-            asked_here = event.method != "POST" and event.path.partition("?")[0] in (METRICS, PAGE)
+            asked_here = event.method in ("", "GET", "HEAD") and event.path.partition("?")[0] in (METRICS, PAGE)
             return 2 if asked_here else choose(event)
 
         return chosen
@@ -89,20 +93,39 @@ class Inspection:
         """Return what this process has counted."""
         found = self._own()
         now = time.time()
+        inferences, last = self._inferences()
         process = {
             "pid": os.getpid(),
             "memory": _resident_bytes(),
             "cpu": time.process_time(),
             "started": self._started,
             "uptime": now - self._started,
+            "last_inference": last,
         }
         return {
             **found,
             "name": self.name,
             "steps": self._steps(found.get("steps", {})),
+            "inferences": inferences,
             "models": {name: int(bool(model.ready)) for name, model in self._models.items()},
             "processes": {str(self.worker): process},
         }
+
+    def statistics(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the protocol's statistics of models, of all processes of the server."""
+        if self._total is None:
+            inferences, last = self._inferences()
+            latest = last
+        else:
+            counts = self._total()
+            inferences = counts.get("inferences", {})
+            of_processes = [process.get("last_inference", {}) for process in counts.get("processes", {}).values()]
+            latest = {name: max((last.get(name, 0) for last in of_processes), default=0) for name in names}
+        told = [model_statistics.statistics(name, inferences.get(name, {}), latest.get(name, 0)) for name in names]
+        return {"model_stats": told}
+
+    def _inferences(self) -> tuple[Counts, dict[str, int]]:
+        return model_statistics.counted([*self._models.items(), *((router.name, router) for router in self._routers)])
 
     def _steps(self, stats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """Return the graph's steps: those that the plan adds to one count for it with what failed or was dropped."""

@@ -11,11 +11,13 @@ from penstock.errors import BadRequest, GraphError, StepNotReady, refuse
 from penstock.event import Response
 from penstock.files import check_trust, open_model
 from penstock.generate import GENERATE, generate
+from penstock.infer import infer, parts
 from penstock.loading import Loading, check_hooks, has_coroutines, run_coroutine
 from penstock.operations import PREDICT, check_inputs, operation_of, put_reply, request_of, rows_of_dicts
 from penstock.replies import metadata_of, reply_in_rows, reply_in_tensors
 
 if TYPE_CHECKING:
+    from penstock._core import InferenceStats
     from penstock.dataitem import DataItem
     from penstock.modelspec import ModelSpec
     from penstock.tracking import Tracker
@@ -100,6 +102,7 @@ class V2ModelServer:
         self._params = class_args
         self._tracker: Tracker | None = None
         self._loading: Loading | None = None
+        self._stats: InferenceStats | None = None  # set where it gets into a graph that runs
 
     @property
     def is_async(self) -> bool:
@@ -126,6 +129,10 @@ class V2ModelServer:
         StepNotReady
             There is nothing to load, or loading failed.
         """
+        if self._stats is None:
+            from penstock._core import InferenceStats
+
+            self._stats = InferenceStats()
         if self.ready or self._loading is not None:
             return
         if self.model is None and type(self).load is V2ModelServer.load:
@@ -282,7 +289,8 @@ class V2ModelServer:
             return generate(self, event, operation)
         if operation not in (*PREDICT, "explain"):
             raise BadRequest(f"illegal model operation {operation}, method={event.method}")
-        reply = self._infer(request_of(event, self._input_path, self.inputs), operation, event.id)
+        waited = getattr(event, "_waited", 0)
+        reply = self._infer(request_of(event, self._input_path, self.inputs), operation, event.id, waited)
         if type(reply) is CoroutineType:
             return self._answered(event, body, reply)
         event.body = self._answer(body, reply)
@@ -337,39 +345,13 @@ class V2ModelServer:
         event.body = self._answer(body, await reply)
         return event
 
-    def _infer(self, request: dict[str, Any], operation: str, event_id: str) -> Any:
-        """Return the reply, or a coroutine of it."""
-        tracker = self._tracker
-        start = tracker.start() if tracker is not None else None
-        given = request.get("id")
-        try:
-            request, named = self._prepare(request, operation)
-            request_id = given or (event_id if named is None else "")
-            result = self.explain(request) if operation == "explain" else self.predict(request)
-            if type(result) is CoroutineType:
-                return self._infer_later(result, request, request_id, named, operation, start)
-            reply = self._reply(request, request_id, result, named, operation)
-        except Exception as error:
-            if tracker is not None and start is not None:
-                tracker.failed(start, request, error, operation)
-            raise
-        if tracker is not None and start is not None:
-            tracker.answered(start, request, reply, operation)
-        return reply
+    def _infer(self, request: dict[str, Any], operation: str, event_id: str, waited: int = 0) -> Any:
+        """Return the reply, a coroutine of it, or a generator of replies."""
+        return infer(self, request, operation, event_id, waited)
 
-    async def _infer_later(  # noqa: PLR0917  # the rest of `_infer`
-        self, result: Any, request: dict[str, Any], request_id: str, named: Any, operation: str, start: Any
-    ) -> dict[str, Any]:
-        tracker = self._tracker
-        try:
-            reply = self._reply(request, request_id, await result, named, operation)
-        except Exception as error:
-            if tracker is not None:
-                tracker.failed(start, request, error, operation)
-            raise
-        if tracker is not None:
-            tracker.answered(start, request, reply, operation)
-        return reply
+    def _parts(self, request: dict[str, Any], request_id: str, result: Any, names: list[str], waited: int) -> Any:
+        """Return a generator of replies, for a `predict` that the core has called and that is one."""
+        return parts(self, request, request_id, result, names, waited)
 
     def _prepare(self, request: dict[str, Any], operation: str) -> tuple[dict[str, Any], list[str] | None]:
         """Run the hooks ahead of `predict`; names of the inputs if they are tensors, else None."""

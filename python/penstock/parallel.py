@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -96,6 +97,7 @@ class ParallelRun(BaseModelRouter):
 
     def do_event(self, event: Any) -> Any:
         """Ask the routes in line, one after the other."""
+        event.penstock_begun = time.perf_counter_ns()
         parts = self.scatter(event)
         if any(route.is_async for route in self.routes.values()):
             return self._in_line_later(event, parts)
@@ -106,10 +108,10 @@ class ParallelRun(BaseModelRouter):
                 try:
                     result = self.routes[self._names[outlet]].run(part)
                 except Exception as error:
-                    if self.on_error == "fail":
-                        raise
                     result = error
             results.append((outlet, result))
+            if isinstance(result, Exception) and self.on_error == "fail":
+                break  # the others are not asked
         return self.gather(event, results)
 
     async def _in_line_later(self, event: Any, parts: Parts) -> Any:

@@ -14,10 +14,13 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+from penstock.counting import Count, now
 from penstock.errors import GraphError, PenstockError, StepNotReady, describe
 from penstock.handlers import load_step
+from penstock.infer import rows_in
 from penstock.models import V2ModelServer
 from penstock.natives import is_storey_name
+from penstock.operations import PREDICT, operation_of
 from penstock.resolve import Resolver, is_expression
 from penstock.spec import Target
 from penstock.steps import TaskStep
@@ -25,6 +28,8 @@ from penstock.steps import TaskStep
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+
+    from penstock._core import InferenceStats
 
 _JOIN_SECONDS = 2.0  # how long a process that was told to end may take
 _SENT = ("path", "method", "content_type", "headers", "key")
@@ -99,6 +104,19 @@ class RouteProcess:
         Exception
             What the route raised; or a PenstockError if the process ended. The next event gets a new one.
         """
+        if self.model is None or self.model._stats is None or operation_of(event) not in PREDICT:
+            return self._ask(event)
+        count = Count(self.model._stats, event._waited)
+        count.asked(rows_in(event.body))
+        try:
+            answer = self._ask(event)
+        except Exception:
+            count.failed()
+            raise
+        count.answered(now())
+        return answer
+
+    def _ask(self, event: Any) -> Any:
         request = (event.body, event.id, {field: getattr(event, field) for field in _SENT})
         try:
             sent = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
@@ -164,6 +182,7 @@ class ProcessModel:
     outputs: list[dict[str, Any]]
     described: dict[str, Any]
     ready: bool = True
+    _stats: InferenceStats | None = None
     _loading: None = None  # the graph waits for its processes, so that none is still loading
 
     def metadata(self) -> dict[str, Any]:

@@ -194,6 +194,52 @@ TEST(GrpcInfer, ParametersBecomeJson) {
   EXPECT_EQ(call.timeout, std::chrono::microseconds(1500));
 }
 
+TEST(GrpcInfer, ReservedParametersAreCheckedAsOverHttp) {
+  const auto with = [](const std::string& key, auto put) {
+    std::string message = infer_floats({1});
+    Writer writer(message);
+    Writer entry(writer, 4);
+    entry.add_string(1, key);
+    Writer parameter(entry, 2);
+    put(parameter);
+    return message;
+  };
+  const auto text = [](Writer& parameter) { parameter.add_string(3, "soon"); };
+  EXPECT_EQ(refusal_of_message(with("timeout", text)),
+            "parameter 'timeout' must be a whole number that is not negative");
+  EXPECT_EQ(refusal_of_message(with("sequence_start", text)), "parameter 'sequence_start' must be true or false");
+  EXPECT_EQ(refusal_of_message(with("x", [](Writer& parameter) { parameter.add_string(3, "\xFF"); })),
+            "a parameter is not UTF-8 text");
+  const InferCall call =
+      decode(with("triton_enable_empty_final_response", [](Writer& parameter) { parameter.add_bool(1, true); }));
+  EXPECT_TRUE(call.empty_final);
+  EXPECT_EQ(call.request.parameters, "") << "it is about the wire";
+}
+
+TEST(GrpcInfer, AnOutputMayBeAskedForAsClasses) {
+  std::string message = infer_floats({1});
+  {
+    Writer writer(message);
+    Writer output(writer, 6);
+    output.add_string(1, "y");
+    Writer entry(output, 2);
+    entry.add_string(1, "classification");
+    Writer parameter(entry, 2);
+    parameter.add_int64(2, 2);
+  }
+  const InferCall call = decode(message);
+  ASSERT_EQ(call.outputs.size(), 1U);
+  EXPECT_EQ(call.outputs[0].name, "y");
+  EXPECT_EQ(call.outputs[0].classes, 2U);
+  EXPECT_EQ(call.request.outputs, std::vector<std::string>{"y"});
+}
+
+TEST(GrpcStatus, WhoIsTooBusyIsNotTakenForNotReady) {
+  EXPECT_EQ(status_of(Failure{"s", 503, "Overloaded", "busy", {}}).code, Code::kResourceExhausted);
+  EXPECT_EQ(status_of(Failure{"s", 503, "ModelNotReady", "loading", {}}).code, Code::kUnavailable);
+  EXPECT_EQ(status_of(Failure{"s", 504, "Timeout", "late", {}}).code, Code::kDeadlineExceeded);
+}
+
 TEST(GrpcInfer, LargeOutputsAreSentFromTheirOwnMemory) {
   auto response = std::make_shared<InferResponse>();
   const std::string bytes(100'000, 'x');

@@ -137,6 +137,112 @@ TEST_F(GrpcStream, AResetCancelsAllThatIsQueued) {
   EXPECT_EQ(started, 1);
 }
 
+/// Answers in parts, which `chunks` brings.
+Apply answers_with(const Ref<Chunks>& chunks) {
+  return [chunks](Event& event, Pass& pass) {
+    if (event.body.request()->id == "whole") return echo(event, pass);
+    event.completion()->answer(Answer{std::nullopt, std::nullopt, chunks});
+    return Verdict::kDrop;
+  };
+}
+
+Payload part_of(std::size_t floats) {
+  InferResponse response;
+  Tensor& tensor = response.outputs.emplace_back();
+  const auto memory = std::make_shared<std::vector<float>>(floats, 1.F);
+  tensor.name = "y";
+  tensor.shape = {static_cast<std::int64_t>(floats)};
+  tensor.data = reinterpret_cast<const std::byte*>(memory->data());
+  tensor.size = floats * sizeof(float);
+  tensor.storage = memory;
+  return Payload(std::make_shared<const InferResponse>(std::move(response)));
+}
+
+std::string asking_for_the_end(const std::string& id) {
+  std::string message = infer_floats({1}, id);
+  protozero::pbf_writer writer(message);
+  protozero::pbf_writer entry(writer, 4);
+  entry.add_string(1, "triton_enable_empty_final_response");
+  protozero::pbf_writer parameter(entry, 2);
+  parameter.add_bool(1, true);
+  return message;
+}
+
+TEST_F(GrpcStream, AnAnswerInPartsComesAsManyMessagesAndItsEndIsToldIfAskedFor) {
+  const auto chunks = make_ref<Chunks>("step");
+  serve(with(answers_with(chunks)));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(asking_for_the_end("a")), false);
+  client.send(id, framed(infer_floats({1}, "whole")), false);  // another id, so it does not wait
+  EXPECT_EQ(read(client.wait_for(id, 1)).at(0).id, "whole");
+  for (std::size_t i = 1; i < 4; ++i) {
+    chunks->push(part_of(i));
+    EXPECT_EQ(read(client.wait_for(id, i + 1)).back().floats().size(), i);
+  }
+  chunks->end();
+  client.end(id);
+  const auto answer = client.wait(id);
+  EXPECT_EQ(answer.status(), 0) << answer.text();
+  const auto all = read(answer.messages());
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_EQ(all.back().id, "a");
+  EXPECT_TRUE(all.back().names.empty());
+  EXPECT_TRUE(run->settle());
+}
+
+TEST_F(GrpcStream, AFailureAmongPartsIsToldAndTheStreamGoesOn) {
+  const auto chunks = make_ref<Chunks>("step");
+  serve(with(answers_with(chunks)));
+  auto client = connect();
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "a")), false);
+  chunks->push(part_of(1));
+  chunks->fail(Failure{"step", 500, "ValueError", "mid", {}});
+  EXPECT_EQ(read(client.wait_for(id, 2)).at(1).text, "step 'step': ValueError: mid");
+  client.send(id, framed(infer_floats({1}, "whole")));
+  EXPECT_EQ(read(client.wait(id).messages()).at(2).id, "whole");
+}
+
+TEST_F(GrpcStream, WhoReadsSlowlyHoldsUpTheMakerAndWhoLeavesEndsIt) {
+  const auto chunks = make_ref<Chunks>("step");
+  serve(with(answers_with(chunks)));
+  auto client = connect(65535);
+  const auto id = begin(client);
+  client.send(id, framed(infer_floats({1}, "a")), false);
+  // Nothing is read: what is sent ends in the client's window and the queue in front of it.
+  std::size_t made = 0;
+  const auto made_all = [&] {
+    bool wanted = true;
+    while (wanted && made < 1000) {
+      chunks->push(part_of(100'000));
+      ++made;
+      std::atomic<bool> resumed{false};
+      chunks->next([&resumed] { resumed = true; });
+      for (int i = 0; i < 200 && !resumed; ++i) std::this_thread::sleep_for(1ms);
+      wanted = resumed;
+      if (!wanted) chunks->next({});
+    }
+    return made == 1000;
+  };
+  EXPECT_FALSE(made_all());
+  EXPECT_LT(made, 40U);
+  EXPECT_EQ(connect().call("ServerLive", "").status(), 0);
+  EXPECT_FALSE(chunks->over());
+  client.reset(id);
+  while (!chunks->over()) std::this_thread::yield();
+  EXPECT_TRUE(run->settle());
+}
+
+TEST_F(GrpcStream, ACallOfOneAnswerIsToldWhereToAskForParts) {
+  const auto chunks = make_ref<Chunks>("step");
+  serve(with(answers_with(chunks)));
+  const auto answer = call("ModelInfer", infer_floats({1}));
+  EXPECT_EQ(answer.status(), 12);
+  EXPECT_NE(answer.text().find("ModelStreamInfer"), std::string::npos);
+  EXPECT_TRUE(chunks->over());
+}
+
 TEST_F(GrpcStream, AStreamThatEndsWithinAMessageIsTold) {
   serve(with(&echo));
   auto client = connect();

@@ -123,6 +123,134 @@ def stream(port):
         client.stop_stream()
 
 
+def parts(port):
+    """A model that yields answers in parts, in Triton's shape of a decoupled one."""
+    import tritonclient.grpc as triton
+
+    def asked(number):
+        return [triton.InferInput("x", [1], "INT32").set_data_from_numpy(np.array([number], "int32"))]
+
+    answers = queue.Queue()
+
+    def take():
+        result, error = answers.get(timeout=20)
+        assert error is None, error
+        response = result.get_response()
+        return response.id, result.as_numpy("output0"), response.parameters["triton_final_response"].bool_param
+
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for model in ("counts", "late_counts"):
+            for request_id, number in (("a", 3), ("b", 1), ("c", 0)):  # the first has its model to learn of
+                client.async_stream_infer(
+                    model, asked(number), request_id=request_id, enable_empty_final_response=True,
+                    outputs=[triton.InferRequestedOutput("output0")],
+                )  # fmt: skip
+                for count in range(number):
+                    got, array, final = take()
+                    assert (got, array.tolist(), final) == (request_id, [count], False)
+                assert take() == (request_id, None, True)
+        client.async_stream_infer("same_int32", asked(4), request_id="d", enable_empty_final_response=True)
+        got, array, final = take()
+        assert (got, array.tolist(), final) == ("d", [4], True)
+        client.async_stream_infer("counts", asked(2), request_id="e")  # its end is not told
+        client.async_stream_infer("same_int32", asked(5), request_id="e")
+        assert [take()[1].tolist() for _ in range(3)] == [[0], [1], [5]]
+        client.async_stream_infer("counts", asked(-2), request_id="f")
+        assert [take()[1].tolist() for _ in range(2)] == [[0], [1]]
+        _, error = answers.get(timeout=20)
+        assert "ValueError: told to" in error.message(), error
+        client.async_stream_infer("counts", asked(1), outputs=[triton.InferRequestedOutput("nope")])
+        _, error = answers.get(timeout=20)
+        assert "no output 'nope'" in error.message(), error
+        client.stop_stream()
+        with pytest.raises(Exception, match="ModelStreamInfer"):
+            client.infer("counts", asked(2))
+        done = client.get_inference_statistics("counts").model_stats[0]
+        assert done.response_stats["0"].success.count >= 4
+        assert done.response_stats["2"].fail.count >= 1
+
+
+def leaves(port):
+    """Takes one part of an endless answer, and goes."""
+    import grpc
+    from tritonclient.grpc import service_pb2
+
+    request = service_pb2.ModelInferRequest(model_name="endless")
+    request.inputs.add(name="x", datatype="INT32", shape=[1]).contents.int_contents.append(1)
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.http2.lookahead_bytes", 65536)])
+    call = channel.stream_stream(
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        request_serializer=service_pb2.ModelInferRequest.SerializeToString,
+        response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
+    )(iter([request]))
+    first = next(call)
+    assert not first.error_message
+    assert len(first.infer_response.raw_output_contents[0]) == 100_000
+    idle(port)
+    call.cancel()
+    channel.close()
+
+
+def idle(port):
+    """Others are served meanwhile."""
+    import tritonclient.grpc as triton
+
+    rows = triton.InferInput("x", [1, 2], "FP32").set_data_from_numpy(np.ones((1, 2), "float32"))
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        for _ in range(20):
+            assert client.infer("double", [rows]).as_numpy("output0").tolist() == [[2, 2]]
+
+
+def classes(port):
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    scores = np.array([[0.1, 0.7, 0.2]], "float32")
+    tensor = triton.InferInput("x", [1, 3], "FP32").set_data_from_numpy(scores)
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        asked = [triton.InferRequestedOutput("output0", class_count=2)]
+        result = client.infer("same_float32", [tensor], outputs=asked).as_numpy("output0")
+        assert result.tolist() == [[b"0.700000:1", b"0.200000:2"]]
+        with pytest.raises(InferenceServerException, match="no output 'nope', it has 'output0'"):
+            client.infer("same_float32", [tensor], outputs=[triton.InferRequestedOutput("nope")])
+        tensor.set_shared_memory("region", 12)
+        with pytest.raises(InferenceServerException, match="input 'x': shared memory is not offered"):
+            client.infer("same_float32", [tensor])
+
+
+def statistics(port):
+    import tritonclient.grpc as triton
+
+    rows = np.ones((3, 2), "float32")
+    tensor = triton.InferInput("x", [3, 2], "FP32").set_data_from_numpy(rows)
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        client.infer("versioned", [tensor], model_version="v1")
+        before = client.get_inference_statistics("versioned", "v1").model_stats[0]
+        for _ in range(4):
+            client.infer("versioned", [tensor], model_version="v1")
+        after = client.get_inference_statistics("versioned", "v1").model_stats[0]
+        assert (after.name, after.version) == ("versioned", "v1")
+        assert after.inference_count - before.inference_count == 12
+        assert after.execution_count - before.execution_count == 4
+        assert after.last_inference >= before.last_inference > 0
+        for key in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+            assert getattr(after.inference_stats, key).count - getattr(before.inference_stats, key).count == 4, key
+        assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
+        assert [(one.batch_size, one.compute_infer.count) for one in after.batch_stats] == [(3, 5)]
+        pending = queue.Queue()
+        for _ in range(40):
+            client.async_infer("batched", [tensor], lambda result, error: pending.put(error))
+        assert [pending.get(timeout=20) for _ in range(40)] == [None] * 40
+        batched = client.get_inference_statistics("batched").model_stats[0]
+        assert batched.inference_count == 120
+        assert batched.inference_stats.success.count == batched.inference_stats.queue.count == 40
+        assert batched.inference_stats.queue.ns > 0
+        assert sum(one.batch_size * one.compute_infer.count for one in batched.batch_stats) == 120
+        assert batched.execution_count == sum(one.compute_infer.count for one in batched.batch_stats) < 40
+        assert len(client.get_inference_statistics().model_stats) > 10
+
+
 def aio(port):
     import tritonclient.grpc.aio as triton
     from tritonclient.utils import InferenceServerException

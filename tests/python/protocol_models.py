@@ -72,6 +72,26 @@ class Words(V2ModelServer):
         yield from body["inputs"][0].split()
 
 
+class Counts(V2ModelServer):
+    """Answers in as many parts as it is told to; below 0, it fails after those."""
+
+    def load(self):
+        pass
+
+    def predict(self, body):
+        number = int(np.asarray(body["inputs"]).reshape(-1)[0])
+        for count in range(abs(number)):
+            yield np.array([count], dtype="int32")
+        if number < 0:
+            raise ValueError("told to")
+
+
+class LateCounts(Counts):
+    async def predict(self, body):
+        for part in super().predict(body):
+            yield part
+
+
 fn = penstock.new_function("protocol")
 for name, kind in {
     "echo": Echo,
@@ -80,8 +100,11 @@ for name, kind in {
     "picky": Picky,
     "waits": Waits,
     "words": Words,
+    "counts": Counts,
+    "late_counts": LateCounts,
 }.items():
     fn.add_model(name, class_name=kind, model_path="")
+fn.add_model("batched", class_name=Sums, model_path="").batch(32)
 
 described = penstock.new_function("described")  # nothing in it fails by itself
 described.add_model("echo", class_name=Echo, model_path="")

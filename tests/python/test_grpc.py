@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from served import Served
 
 GRAPHS = """
+import pathlib
 import time
 import numpy as np
 import penstock
+
+HERE = pathlib.Path(__file__).parent
 
 class Double(penstock.serving.V2ModelServer):
     def load(self):
@@ -38,12 +42,39 @@ class Fails(Same):
     def predict(self, body):
         raise ValueError("not tödäy")
 
+class Counts(Same):
+    def predict(self, body):
+        number = int(np.asarray(body["inputs"]).reshape(-1)[0])
+        for count in range(abs(number)):
+            yield {"output0": np.array([count], dtype="int32"), "rest": np.array([number - count - 1])}
+        if number < 0:
+            raise ValueError("told to")
+
+class LateCounts(Counts):
+    async def predict(self, body):
+        for part in super().predict(body):
+            yield part
+
+class Endless(Same):
+    def predict(self, body):
+        made = 0
+        try:
+            while True:
+                made += 1
+                yield np.zeros(100_000, "uint8")
+        finally:
+            (HERE / "closed").write_text(str(made))
+
 models = penstock.new_function("models")
 models.add_model("double", class_name=Double, model_path="")
 models.add_model("versioned:v1", class_name=Double, model_path="", factor=10)
 models.add_model("versioned:v2", class_name=Double, model_path="", factor=20)
 models.add_model("fails", class_name=Fails, model_path="")
 models.add_model("naps", class_name=Naps, model_path="")
+models.add_model("counts", class_name=Counts, model_path="")
+models.add_model("late_counts", class_name=LateCounts, model_path="")
+models.add_model("endless", class_name=Endless, model_path="")
+models.add_model("batched", class_name=Double, model_path="").batch(64, max_delay=0.01)
 names = ["bool", "text", "float16", "float32", "float64"]
 for name in names + [sign + str(bits) for sign in ("int", "uint") for bits in (8, 16, 32, 64)]:
     models.add_model("same_" + name, class_name=Same, model_path="")
@@ -109,9 +140,19 @@ def models(graphs):
     assert code == 0, said
 
 
-@pytest.mark.parametrize("name", ["sync", "types", "many", "stream", "aio", "raw"])
+@pytest.mark.parametrize("name", ["sync", "types", "many", "stream", "parts", "classes", "statistics", "aio", "raw"])
 def test_a_client_is_served(models, name):
     run(name, models)
+
+
+def test_a_client_that_does_not_read_holds_a_model_up_and_one_that_leaves_ends_it(models, graphs):
+    run("leaves", models)
+    closed = graphs.parent / "closed"
+    end = time.monotonic() + 20
+    while not closed.exists():
+        assert time.monotonic() < end
+        run("idle", models)
+    assert int(closed.read_text()) < 1000
 
 
 def test_a_flow_gets_the_calls(serve):

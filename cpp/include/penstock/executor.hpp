@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <thread>
 #include <unordered_map>
@@ -117,6 +118,9 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   [[nodiscard]] std::size_t waiting(StepId step) const { return slots_[step]->channel.waiting(); }
   [[nodiscard]] bool slow(StepId step) const { return slots_[step]->slow.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t in_flight() const noexcept { return events_.load(); }
+  /// Seconds after which a caller who found no room is to come again: as long as what is in flight
+  /// takes, as fast as events have settled lately, and a bit by chance, lest all come at once; 1 to 30.
+  [[nodiscard]] int retry_after();
   /// How often `admit` found no room.
   [[nodiscard]] std::uint64_t refused() const noexcept { return refused_.get(); }
   [[nodiscard]] std::size_t workers() const { return lane_.workers(); }
@@ -202,6 +206,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void hold(std::ptrdiff_t events);
   void nudge_step(StepId step);
   bool quiet() const;
+  double chance() const;
   void wake_settling();
   void wake_waiting();
   bool has_room(std::size_t bytes) const;
@@ -223,6 +228,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<std::size_t> events_{0};
   std::atomic<std::size_t> bytes_{0};
   Counter refused_;
+  Counter settled_;
   std::atomic<std::ptrdiff_t> held_{0};  ///< of the events admitted: those that steps hold on purpose
   std::atomic<std::size_t> resting_count_{0};
   std::atomic<std::uint64_t> moves_{0};        ///< deliveries while settling, see `quiet`
@@ -233,7 +239,10 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<std::size_t> running_{0};               ///< tasks
   std::atomic<bool> closing_{false};                  ///< the steps are to be closed when nothing runs
   bool orphaned_ = false;                             ///< the timekeeper's: it dropped the last reference itself
-  std::mutex mutex_;                                  ///< a leaf; guards the next seven
+  std::mutex mutex_;                                  ///< a leaf; guards the next ten
+  TimePoint looked_at_{};                             ///< when `retry_after` took the speed last
+  std::uint64_t looked_settled_ = 0;                  ///< events that had settled then
+  std::optional<double> speed_;                       ///< events a second that settle, if that is known
   std::vector<Hopeful*> room_wanted_;                 ///< callers to wake when there is room again
   std::vector<const void*> settling_;                 ///< callers to wake when all is settled
   std::deque<std::function<void()>> slow_chores_;     ///< the same, by workers

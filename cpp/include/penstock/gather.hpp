@@ -43,6 +43,7 @@ class Gather : public RefCounted {
   void drop(std::uint32_t slot);
 
   std::vector<Part> parts;
+  const TimePoint begun = Clock::now();
 
  private:
   void arrive();

@@ -63,6 +63,9 @@ std::size_t raw_size(const Tensor& tensor) noexcept;
 /// EncodeError for BYTES that are not UTF-8. Thread-safe.
 std::string encode_infer_response(const InferResponse& response);
 
+/// The output of that name. Throws BadRequest, with those that there are, if there is none.
+const Tensor& output_named(const InferResponse& response, const std::string& name);
+
 /// A response as it goes out.
 struct EncodedResponse {
   std::string body;

@@ -30,8 +30,9 @@ struct StepSpec {
   Duration backoff{};           ///< before the second call; doubled before each further one
   bool by_key = false;          ///< events of one key stay in order, whatever the concurrency
   bool responder = false;
-  bool copy = true;  ///< a further branch gets a deep copy of the body
-  bool fuse = true;  ///< may run in one go with the step before it
+  bool copy = true;    ///< a further branch gets a deep copy of the body
+  bool fuse = true;    ///< may run in one go with the step before it
+  bool stamp = false;  ///< it is to know how long its events have waited for it, see `Event::queued`
   std::vector<StepId> outlets{};
   std::vector<StepId> returns{};  ///< those of the outlets that lead back: they close a loop
   StepId error_handler = kNoStep;
@@ -48,7 +49,7 @@ class Plan {
     Duration timeout;
     std::size_t attempts;
     Duration backoff;
-    bool by_key, responder, copy;
+    bool by_key, responder, copy, stamp;
     bool answers;  ///< a responder can be reached from here
     bool source;   ///< events enter here
     bool merges;   ///< parts come back here
