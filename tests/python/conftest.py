@@ -11,6 +11,9 @@ import pytest
 # What pyproject.toml installs for one Python only, and who needs it.
 _FRAMEWORKS = {"onnxruntime": "test_frameworks_onnx.py", "xgboost": "test_frameworks_boosting.py"}
 collect_ignore = [file for package, file in _FRAMEWORKS.items() if importlib.util.find_spec(package) is None]
+# The interpreter of the environment with other people's clients, which `./dev test` makes for the main Python.
+if "PENSTOCK_CLIENTS" not in os.environ:
+    collect_ignore.append("test_clients.py")
 
 # Workers that run side by side (pytest-xdist) take a file each, but these look at what the whole machine shares.
 _TOGETHER = "test_runner"
