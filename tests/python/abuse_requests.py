@@ -117,7 +117,7 @@ FRAMING = {
 LINES = {
     "no request": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64 + b"\r\n\r\n", BAD),
     "a word": (b"HELLO\r\n\r\n", BAD),
-    "no version": (b"GET /v2\r\n\r\n", BAD),
+    "a line without a version": (b"GET /v2\r\n\r\n", BAD),
     "no target": (b"GET HTTP/1.1\r\nHost: x\r\n\r\n", BAD),
     "two spaces": (b"GET  /v2 HTTP/1.1\r\nHost: x\r\n\r\n", BAD),
     "tabs": (b"GET\t/v2\tHTTP/1.1\r\nHost: x\r\n\r\n", BAD),
@@ -301,7 +301,7 @@ CODINGS = {
 }
 
 # What the server waits for more of: it is told that there is none.
-INCOMPLETE = {"a length that ends early", "no version", "half of it"}
+INCOMPLETE = {"a length that ends early", "a line without a version"}
 REQUESTS = {
     **FRAMING,
     **LINES,
