@@ -59,14 +59,14 @@ def serve(
     before_fd = signal.set_wakeup_fd(waker.fileno())
     try:
         http = HttpServer(server, host=host, port=port, grpc_port=grpc_port, options=options, worker=worker)
+        renewal = None if renew is None else Renewal(http, renew, server.name)
+        if worker is not None and renewal is not None:
+            worker.renews(renewal.now)
         if worker is None:
             beside = "" if http.grpc_port is None else f", gRPC on port {http.grpc_port}"
             _say(f"penstock: '{server.name}' answers on {http.url}{beside} (Ctrl-C or SIGTERM to stop)")
         else:
             worker.ready(server.name)
-        renewal = None if renew is None else Renewal(http, renew, server.name)
-        if worker is not None and renewal is not None:
-            worker.renews(renewal.now)
         with Watchdog((options or ServeOptions()).hang_timeout):
             while _wait(wake, heard) == signal.SIGHUP and not (terminal and not has_terminal()):
                 if renewal is not None and worker is None:
