@@ -96,11 +96,7 @@ void append_entry(std::string& object, std::string_view data) {
 json::Parameters parameters_of(std::string&& object, json::Whose whose) {
   if (object.empty()) return {};
   object += '}';
-  try {
-    return json::read_parameters(object, whose);
-  } catch (const simdjson::simdjson_error&) {  // the one thing that can be wrong with what is written here
-    refuse("a parameter is not UTF-8 text");
-  }
+  return json::read_parameters(object, whose);
 }
 
 void add_dimension(Tensor& tensor, std::int64_t size) {

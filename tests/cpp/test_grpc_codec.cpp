@@ -208,8 +208,6 @@ TEST(GrpcInfer, ReservedParametersAreCheckedAsOverHttp) {
   EXPECT_EQ(refusal_of_message(with("timeout", text)),
             "parameter 'timeout' must be a whole number that is not negative");
   EXPECT_EQ(refusal_of_message(with("sequence_start", text)), "parameter 'sequence_start' must be true or false");
-  EXPECT_EQ(refusal_of_message(with("x", [](Writer& parameter) { parameter.add_string(3, "\xFF"); })),
-            "a parameter is not UTF-8 text");
   const InferCall call =
       decode(with("triton_enable_empty_final_response", [](Writer& parameter) { parameter.add_bool(1, true); }));
   EXPECT_TRUE(call.empty_final);
