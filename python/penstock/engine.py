@@ -66,6 +66,7 @@ class Engine:
         self._closers = list(closers)
         self._threads: list[threading.Thread] = []
         self.history: History | None = None  # of the server in front
+        self.inferences: Callable[[], Counts] = dict  # what the models have done
         self._started = False
         self._lock = threading.Lock()  # guards _started and _threads
         _engines.add(self)
@@ -124,7 +125,8 @@ class Engine:
 
     def own_counts(self) -> Counts:
         """Return what this graph has counted."""
-        return {"steps": self.core.stats(), "in_flight": self.core.in_flight, "refused": self.core.refused}
+        counts = {"steps": self.core.stats(), "in_flight": self.core.in_flight, "refused": self.core.refused}
+        return counts | {"inferences": self.inferences()}
 
     def counts(self) -> Counts:
         """Return what this graph has counted; behind a server, with the graphs whose place it has taken."""

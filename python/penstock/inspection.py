@@ -94,6 +94,7 @@ class Inspection:
         found = self._own()
         now = time.time()
         inferences, last = self._inferences()
+        inferences = found.get("inferences", inferences)  # of the graphs before this one, too
         process = {
             "pid": os.getpid(),
             "memory": _resident_bytes(),
@@ -114,8 +115,8 @@ class Inspection:
     def statistics(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the protocol's statistics of models, of all processes of the server."""
         if self._total is None:
-            inferences, last = self._inferences()
-            latest = last
+            inferences, latest = self._inferences()
+            inferences = self._own().get("inferences", inferences)
         else:
             counts = self._total()
             inferences = counts.get("inferences", {})
@@ -123,6 +124,10 @@ class Inspection:
             latest = {name: max((last.get(name, 0) for last in of_processes), default=0) for name in names}
         told = [model_statistics.statistics(name, inferences.get(name, {}), latest.get(name, 0)) for name in names]
         return {"model_stats": told}
+
+    def inferences(self) -> Counts:
+        """Return what this graph's models have counted."""
+        return self._inferences()[0]
 
     def _inferences(self) -> tuple[Counts, dict[str, int]]:
         return model_statistics.counted([*self._models.items(), *((router.name, router) for router in self._routers)])

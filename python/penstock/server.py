@@ -279,12 +279,9 @@ class GraphServer(WrittenServer):
 
         compiled = self.compiled or self._compile(Resolver(sys.modules.get("__main__")))
         self._engine = Engine(
-            compiled.plan,
-            self.name,
-            on_failure=self._failed,
-            results=compiled.results,
-            closers=compiled.closers,
+            compiled.plan, self.name, on_failure=self._failed, results=compiled.results, closers=compiled.closers
         )
+        self._engine.inferences = compiled.inspection.inferences
         if compiled.coroutines:
             loop.start()
         return self._engine
