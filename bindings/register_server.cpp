@@ -54,7 +54,8 @@ class PyServer {
  public:
   PyServer(const Core& core, const std::string& host, std::uint16_t port, std::size_t io_threads, bool responds,
            double deadline, std::optional<std::uint16_t> grpc_port, bool reuse_port, const py::dict& limits,
-           std::vector<std::string> tokens, std::vector<std::string> origins)
+           std::vector<std::string> tokens, std::vector<std::string> origins,
+           std::optional<std::shared_ptr<http::TlsContext>> tls)
       : entrance_(served(core, responds)),
         front_(entrance_, host_, {milliseconds(deadline), limits_of(limits).body_bytes}),
         calls_(entrance_, host_, call_options(deadline, limits)), services_{core.service()},
@@ -64,7 +65,8 @@ class PyServer {
                  .io_threads = io_threads,
                  .reuse_port = reuse_port,
                  .limits = limits_of(limits),
-                 .access = {std::move(tokens), std::move(origins)}},
+                 .access = {std::move(tokens), std::move(origins)},
+                 .tls = tls.value_or(nullptr)},
                 front_, &calls_) {
     front_.wake = [this](std::size_t loop) { server_.wake(loop); };
     try {
@@ -105,6 +107,7 @@ class PyServer {
     front_.set_ready(ready);
     calls_.set_ready(ready);
   }
+  void set_tls(std::shared_ptr<http::TlsContext> tls) { server_.set_tls(std::move(tls)); }
   py::dict stats() const {
     py::list answers, calls;
     for (std::size_t i = 0; i < http::Gate::kClasses; ++i) answers.append(server_.gate().answers(i));
@@ -170,17 +173,27 @@ class PyServer {
 }  // namespace
 
 void register_server(py::module_& m) {
+  py::register_exception<http::TlsError>(m, "TlsError", PyExc_ValueError);
+  py::class_<http::TlsContext, std::shared_ptr<http::TlsContext>>(
+      m, "Tls", "What a server shows to clients that want to talk in private. Raises TlsError if a file is wrong.")
+      .def(py::init([](std::string certificate, std::string key, std::string client_ca) {
+             return std::make_shared<http::TlsContext>(
+                 http::TlsContext::Files{std::move(certificate), std::move(key), std::move(client_ca)});
+           }),
+           py::kw_only(), py::arg("certificate"), py::arg("key"), py::arg("client_ca") = "");
   py::class_<PyServer>(m, "Server",
                        "The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.")
       .def(py::init<const Core&, const std::string&, std::uint16_t, std::size_t, bool, double,
                     std::optional<std::uint16_t>, bool, const py::dict&, std::vector<std::string>,
-                    std::vector<std::string>>(),
+                    std::vector<std::string>, std::optional<std::shared_ptr<http::TlsContext>>>(),
            py::arg("core"), py::kw_only(), py::arg("host"), py::arg("port"), py::arg("io_threads") = 2,
            py::arg("responds") = true, py::arg("deadline") = 30.0, py::arg("grpc_port") = py::none(),
            py::arg("reuse_port") = false, py::arg("limits") = py::dict(),
-           py::arg("tokens") = std::vector<std::string>(), py::arg("origins") = std::vector<std::string>())
+           py::arg("tokens") = std::vector<std::string>(), py::arg("origins") = std::vector<std::string>(),
+           py::arg("tls") = py::none())
       .def_property_readonly("port", &PyServer::port)
       .def_property_readonly("grpc_port", &PyServer::grpc_port)
+      .def("set_tls", &PyServer::set_tls, py::arg("tls"), "For connections to come.")
       .def("start", &PyServer::start)
       .def("stats", &PyServer::stats,
            "Answers over HTTP by the hundreds of their status, calls of gRPC by code, connections.")

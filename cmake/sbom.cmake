@@ -18,6 +18,7 @@ endfunction()
 
 add_component(boost "${Boost_VERSION}" "BSL-1.0")
 add_component(nghttp2 "${nghttp2_version}" "MIT")
+add_component(openssl "${OPENSSL_VERSION}" "Apache-2.0")
 add_component(protozero "${protozero_version}" "BSD-2-Clause AND Apache-2.0")
 add_component(pybind11 "${pybind11_VERSION}" "BSD-3-Clause")
 add_component(simdjson "${simdjson_VERSION}" "Apache-2.0")

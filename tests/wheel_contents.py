@@ -5,8 +5,10 @@ import re
 import sys
 import zipfile
 
-LIBRARIES = ("boost", "nghttp2", "protozero", "pybind11", "simdjson", "zlib")
-ALLOWED = re.compile(r"(nghttp2|simdjson|z|gcc_s|stdc\+\+)\b")  # that a repair may have put beside the extension
+LIBRARIES = ("boost", "nghttp2", "openssl", "protozero", "pybind11", "simdjson", "zlib")
+ALLOWED = re.compile(
+    r"(crypto|nghttp2|simdjson|ssl|z|gcc_s|stdc\+\+)\b"
+)  # that a repair may have put beside the extension
 
 
 def problems(path: str) -> list[str]:

@@ -1,6 +1,7 @@
 #include <http/connection.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <utility>
 
@@ -23,14 +24,18 @@ constexpr std::size_t kKeptBuffer = 64 * 1024;   ///< memory an idle connection 
 
 }  // namespace
 
-Connection::Connection(Loop& loop, Socket&& socket)
-    : Outbox(loop.shared().gate, loop.shared().draining, socket.native_handle(), loop.shared().limits.pipelined),
-      loop_(loop), socket_(std::move(socket)) {}
+Connection::Connection(Loop& loop, Socket&& socket, Ssl&& ssl, bool crowded)
+    : Outbox(loop.shared().gate, loop.shared().draining, Transport(socket.native_handle(), std::move(ssl)),
+             loop.shared().limits.pipelined),
+      loop_(loop), crowded_(crowded), socket_(std::move(socket)) {}
 
 void Connection::start() {
   boost::system::error_code ignored;  // a connection that cannot do it works as well
   socket_->set_option(asio::ip::tcp::no_delay(true), ignored);
-  read();
+  if (crowded_)
+    turn_away();
+  else
+    read();
 }
 
 void Connection::turn_away() {
@@ -48,18 +53,42 @@ std::string_view Connection::unread() const noexcept {
 void Connection::read() {
   if (!socket_ || reading_) return;
   reading_ = true;
-  auto handler = [self = Ref<Connection>(this)](const boost::system::error_code& error, std::size_t size) {
-    self->on_read(error, size);
-  };
+  if (encrypted()) return await_bytes();
+  socket_->async_read_some(make_room(),
+                           [self = Ref<Connection>(this)](const boost::system::error_code& error, std::size_t size) {
+                             self->on_read(error, size);
+                           });
+}
+
+/// Where the next bytes go.
+asio::mutable_buffer Connection::make_room() {
   if (phase_ == Phase::kBody) {
     std::string& body = request_.body;
     const std::size_t step = std::min(parser_->body_length() - received_, kBodyStep);
     body.resize(received_ + step);
-    socket_->async_read_some(asio::buffer(body.data() + received_, step), std::move(handler));
-  } else {
-    if (buffer_.size() == 0 && buffer_.capacity() > kKeptBuffer) buffer_ = {};
-    socket_->async_read_some(buffer_.prepare(kReadSize), std::move(handler));
+    return asio::buffer(body.data() + received_, step);
   }
+  if (buffer_.size() == 0 && buffer_.capacity() > kKeptBuffer) buffer_ = {};
+  return buffer_.prepare(kReadSize);
+}
+
+/// What is encrypted is read by us, when there is something.
+void Connection::await_bytes() {
+  auto handler = [self = Ref<Connection>(this)](const boost::system::error_code& error = {}) {
+    if (!error) self->on_readable();
+  };
+  if (holds_bytes())
+    asio::post(loop_.context(), std::move(handler));
+  else
+    socket_->async_wait(Socket::wait_read, std::move(handler));
+}
+
+void Connection::on_readable() {
+  if (!socket_) return;
+  const asio::mutable_buffer room = make_room();
+  const ssize_t size = receive(static_cast<char*>(room.data()), room.size());
+  if (size < 0 && errno == EAGAIN) return await_bytes();
+  on_read(size > 0 ? boost::system::error_code() : asio::error::eof, size > 0 ? static_cast<std::size_t>(size) : 0);
 }
 
 void Connection::on_read(const boost::system::error_code& error, std::size_t size) {
@@ -147,7 +176,7 @@ bool Connection::read_head() {
 
 /// The client knows that HTTP/2 is spoken here, and begins with it.
 void Connection::change_protocol() {
-  const auto successor = make_ref<http2::Connection>(loop_, std::move(*socket_));
+  const auto successor = make_ref<http2::Connection>(loop_, std::move(*socket_), take_ssl());
   socket_.reset();
   abandon();
   loop_.replace(*this, successor);

@@ -18,11 +18,10 @@ class Loop;
 /// used only by the thread that polls this loop. Asio's handlers and the loop hold references.
 class Connection final : public Outbox {
  public:
-  Connection(Loop& loop, Socket&& socket);
+  /// One that is crowded out is answered 503, and closed: the server has connections enough.
+  Connection(Loop& loop, Socket&& socket, Ssl&& ssl, bool crowded);
 
   void start() override;
-  /// Answers 503 and closes: the server has connections enough.
-  void turn_away();
   void tick(Clock::time_point now) override;
   void close_if_idle() override;
   void close() override;
@@ -32,7 +31,11 @@ class Connection final : public Outbox {
 
   void wake() override;
   void on_wake();
+  void turn_away();
   void read();
+  boost::asio::mutable_buffer make_room();
+  void await_bytes();
+  void on_readable();
   void on_read(const boost::system::error_code& error, std::size_t size);
   void consume();
   bool read_head();
@@ -46,6 +49,7 @@ class Connection final : public Outbox {
   std::string_view unread() const noexcept;
 
   Loop& loop_;
+  const bool crowded_;
   std::optional<Socket> socket_;  ///< gone once closed: it must not outlive the loop
   boost::beast::flat_buffer buffer_;
   std::optional<HeadParser> parser_;

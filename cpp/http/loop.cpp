@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 
 #include <http/connection.hpp>
+#include <http/handshake.hpp>
 #include <http2/connection.hpp>
 
 namespace penstock::http {
@@ -105,25 +106,24 @@ void Loop::stop() {
 void Loop::adopt(Socket&& socket, Protocol protocol) {
   const std::size_t limit = shared_.limits.connections;
   const std::size_t others = shared_.connections.fetch_add(1);
-  if (others >= limit + kTurnedAway || shared_.draining) {
+  const bool crowded = others >= limit;
+  // Clients of HTTP/2 try again elsewhere, or later, by themselves.
+  const bool told = protocol == Protocol::kHttp1 && others < limit + kTurnedAway;
+  if ((crowded && !told) || shared_.draining) {
     shared_.connections.fetch_sub(1);
     return;  // closes it
   }
-  if (protocol == Protocol::kHttp2) {
-    if (others >= limit) {
-      shared_.connections.fetch_sub(1);  // its clients try again elsewhere, or later, by themselves
-      return;
-    }
-    add(make_ref<http2::Connection>(*this, std::move(socket)))->start();
-    return;
-  }
-  const auto connection = make_ref<Connection>(*this, std::move(socket));
-  add(connection);
-  if (others >= limit) {
-    connection->turn_away();
+  if (const auto tls = shared_.tls()) {
+    Ssl ssl = tls->connect(socket.native_handle(), protocol);
+    add(make_ref<Handshake>(*this, std::move(socket), std::move(ssl), protocol, crowded))->start();
   } else {
-    connection->start();
+    add(make_peer(std::move(socket), {}, protocol, crowded))->start();
   }
+}
+
+Ref<Peer> Loop::make_peer(Socket&& socket, Ssl&& ssl, Protocol protocol, bool crowded) {
+  if (protocol == Protocol::kHttp2) return make_ref<http2::Connection>(*this, std::move(socket), std::move(ssl));
+  return make_ref<Connection>(*this, std::move(socket), std::move(ssl), crowded);
 }
 
 Ref<Peer> Loop::add(Ref<Peer> peer) {

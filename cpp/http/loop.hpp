@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include <http/limits.hpp>
 #include <http/peer.hpp>
 #include <http/socket.hpp>
+#include <http/tls.hpp>
 
 namespace penstock::http2 {
 class Calls;
@@ -29,8 +31,9 @@ namespace penstock::http {
 
 /// What all loops of a server have in common.
 struct Shared {
-  Shared(Application& answerer, const Limits& given, Access admitted, http2::Calls* taker)
-      : application(answerer), calls(taker), limits(given), access(std::move(admitted)) {}
+  Shared(Application& answerer, const Limits& given, Access admitted, http2::Calls* taker,
+         std::shared_ptr<const TlsContext> secret)
+      : application(answerer), calls(taker), limits(given), access(std::move(admitted)), tls_(std::move(secret)) {}
 
   Application& application;
   http2::Calls* const calls;  ///< takes gRPC calls; may be null
@@ -39,6 +42,20 @@ struct Shared {
   Gate gate;
   std::atomic<bool> draining{false};
   std::atomic<std::size_t> connections{0};  ///< sockets that are open, also those that only linger
+
+  /// What connections to come show their clients; null if they are not encrypted. Any thread.
+  std::shared_ptr<const TlsContext> tls() {
+    const std::lock_guard lock(mutex_);
+    return tls_;
+  }
+  void set_tls(std::shared_ptr<const TlsContext> tls) {
+    const std::lock_guard lock(mutex_);
+    tls_.swap(tls);
+  }
+
+ private:
+  std::mutex mutex_;  ///< a leaf; guards the next
+  std::shared_ptr<const TlsContext> tls_;
 };
 
 /// One I/O thread's sockets. The thread that calls `run` owns the loop; while it works outside the
@@ -62,6 +79,8 @@ class Loop {
 
   /// The following belong to whoever polls, or to anybody while nobody runs the loop.
   void adopt(Socket&& socket, Protocol protocol);
+  /// A connection over a socket that this loop has taken.
+  Ref<Peer> make_peer(Socket&& socket, Ssl&& ssl, Protocol protocol, bool crowded);
   void remove(Peer& peer);
   /// Puts a connection of another protocol, which has taken over the socket, in the place of one.
   void replace(Peer& peer, Ref<Peer> successor);

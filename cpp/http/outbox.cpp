@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <utility>
 
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <http/access.hpp>
@@ -20,9 +19,25 @@ constexpr std::size_t kPartsAhead = 64 * 1024;  ///< bytes of an answer in parts
 
 }  // namespace
 
-Outbox::Outbox(Gate& gate, const std::atomic<bool>& draining, int descriptor, std::size_t pipelined)
-    : gate_(gate), draining_(draining), pipelined_(pipelined), descriptor_(descriptor), ring_(2), since_(Clock::now()) {
+Outbox::Outbox(Gate& gate, const std::atomic<bool>& draining, Transport&& transport, std::size_t pipelined)
+    : gate_(gate), draining_(draining), pipelined_(pipelined), encrypted_(transport.encrypted()),
+      transport_(std::move(transport)), ring_(2), since_(Clock::now()) {
   gate_.enter();
+}
+
+ssize_t Outbox::receive(char* to, std::size_t size) {
+  const std::lock_guard lock(mutex_);
+  return transport_.read(to, size);
+}
+
+bool Outbox::holds_bytes() {
+  const std::lock_guard lock(mutex_);
+  return transport_.holds_bytes();
+}
+
+Ssl Outbox::take_ssl() {
+  const std::lock_guard lock(mutex_);
+  return transport_.release();
 }
 
 std::uint64_t Outbox::add_slot() {
@@ -115,7 +130,7 @@ void Outbox::cut(std::uint64_t number) {
   if (gone_) return;
   callback = std::move(slot(number).abandoned);
   slot(number).abandoned = nullptr;
-  ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+  transport_.cut();  // the loop's read ends, and with it the connection
 }
 
 bool Outbox::has_room(std::uint64_t number, std::function<void()>&& then) {
@@ -145,7 +160,6 @@ std::size_t Outbox::gather(iovec* parts, std::size_t capacity) {
     const std::size_t skipped = std::min(skip, bytes.size());
     skip -= skipped;
     if (bytes.size() == skipped) return;
-    // sendmsg takes what it only reads as a pointer to non-const
     parts[count++] = {const_cast<char*>(bytes.data()) + skipped, bytes.size() - skipped};
   };
   for (std::uint64_t n = front_; n != back_ && count + 2 <= capacity; ++n) {
@@ -177,7 +191,7 @@ void Outbox::take(std::size_t written, Aftermath& after) {
     if (!answer.last) continue;
     finished_ = true;
     since_ = Clock::now();
-    ::shutdown(descriptor_, SHUT_WR);
+    transport_.end();
     leave_gate();
     return;
   }
@@ -186,11 +200,9 @@ void Outbox::take(std::size_t written, Aftermath& after) {
 void Outbox::flush(Aftermath& after) {
   while (!finished_) {
     std::array<iovec, kParts> parts;
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = gather(parts.data(), parts.size());
-    if (message.msg_iovlen == 0) break;
-    const ssize_t written = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const std::size_t count = gather(parts.data(), parts.size());
+    if (count == 0) break;
+    const ssize_t written = transport_.write(parts.data(), count);
     if (written >= 0) {
       take(static_cast<std::size_t>(written), after);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -199,7 +211,7 @@ void Outbox::flush(Aftermath& after) {
       wake();
       return;
     } else if (errno != EINTR) {
-      ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+      transport_.cut();  // the loop's read ends, and with it the connection
       return;
     }
   }
@@ -240,7 +252,7 @@ void Outbox::abandon() {
     if (gone_) return;
     gone_.store(true, std::memory_order_release);
     slots.swap(ring_);
-    descriptor_ = -1;
+    if (transport_.encrypted() && !finished_) transport_.end();
     leave_gate();
   }
   for (Slot& answer : slots)

@@ -11,16 +11,15 @@
 #include <vector>
 
 #include <http/peer.hpp>
-
-struct iovec;
+#include <http/transport.hpp>
 
 namespace penstock::http {
 
 /// Counts the connections that may still have something to answer, and lets a drain wait for none.
 class Gate;
 
-/// The answering half of a connection: the answers in the order of their requests, and the socket's
-/// descriptor to write them to. It outlives the socket for as long as a Reply refers to it.
+/// The answering half of a connection: the answers in the order of their requests, and where to
+/// write them. It outlives the socket for as long as a Reply refers to it.
 ///
 /// `send`, `abandoned` and `on_abandoned` may be called from any thread, the rest from the thread
 /// that runs the connection's loop. The mutex is a leaf: callbacks run and bodies are released
@@ -53,8 +52,14 @@ class Outbox : public Peer {
     Clock::time_point since;  ///< when this began
   };
 
-  Outbox(Gate& gate, const std::atomic<bool>& draining, int descriptor, std::size_t pipelined);
+  Outbox(Gate& gate, const std::atomic<bool>& draining, Transport&& transport, std::size_t pipelined);
 
+  [[nodiscard]] bool encrypted() const noexcept { return encrypted_; }
+  /// Reads what is encrypted; see Transport::read.
+  ssize_t receive(char* to, std::size_t size);
+  bool holds_bytes();
+  /// Lets go of the encryption, for another who takes over the socket.
+  Ssl take_ssl();
   /// Makes room for an answer; requests are numbered as they come. Nothing if the last answer is out.
   std::optional<std::uint64_t> expect_answer(Terms terms);
   /// Lets the client know, in its turn, that it should send the body it announced.
@@ -105,10 +110,11 @@ class Outbox : public Peer {
   Gate& gate_;
   const std::atomic<bool>& draining_;
   const std::size_t pipelined_;
+  const bool encrypted_;
   std::atomic<bool> gone_{false};
 
-  std::mutex mutex_;  ///< guards all that follows
-  int descriptor_;
+  std::mutex mutex_;         ///< guards all that follows
+  Transport transport_;      ///< its descriptor is gone once `gone_` is set
   std::vector<Slot> ring_;   ///< a power of two of them
   std::uint64_t front_ = 0;  ///< number of the oldest answer that is not written
   std::uint64_t back_ = 0;   ///< number of the next request

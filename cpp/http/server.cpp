@@ -79,7 +79,7 @@ class Rounds {
 class Server::Impl {
  public:
   Impl(Options options, Application& application, http2::Calls* calls)
-      : options_(std::move(options)), shared_(application, options_.limits, options_.access, calls) {
+      : options_(std::move(options)), shared_(application, options_.limits, options_.access, calls, options_.tls) {
     const std::size_t count = options_.io_threads == 0 ? 1 : options_.io_threads;
     for (std::size_t i = 0; i < count; ++i) loops_.push_back(std::make_unique<Loop>(i, shared_));
     asio::io_context& context = loops_[0]->context();
@@ -137,6 +137,7 @@ class Server::Impl {
     for (const auto& loop : loops_) loop->close_all();
   }
 
+  void set_tls(std::shared_ptr<const TlsContext> tls) { shared_.set_tls(std::move(tls)); }
   std::size_t loops() const noexcept { return loops_.size(); }
   std::size_t connections() const noexcept { return shared_.connections.load(); }
   const Gate& gate() const noexcept { return shared_.gate; }
@@ -188,6 +189,7 @@ Server::~Server() = default;
 void Server::listen() { impl_->listen(); }
 std::uint16_t Server::port() const noexcept { return impl_->port(0); }
 std::uint16_t Server::grpc_port() const noexcept { return impl_->port(1); }
+void Server::set_tls(std::shared_ptr<const TlsContext> tls) { impl_->set_tls(std::move(tls)); }
 void Server::start() { impl_->start(); }
 void Server::stop_accepting() { impl_->stop_accepting(); }
 bool Server::drain(std::chrono::milliseconds at_most) { return impl_->drain(at_most); }

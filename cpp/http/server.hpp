@@ -11,6 +11,7 @@
 #include <http/application.hpp>
 #include <http/gate.hpp>
 #include <http/limits.hpp>
+#include <http/tls.hpp>
 
 namespace penstock::http2 {
 class Calls;
@@ -27,6 +28,7 @@ struct Options {
   bool reuse_port = false;  ///< further processes may listen there, too: the kernel spreads the connections
   Limits limits{};
   Access access{};
+  std::shared_ptr<const TlsContext> tls{};  ///< for all ports; null: nothing is encrypted
 };
 
 /// A server of HTTP/1.1 and HTTP/2: `listen`, `start`, ..., `drain`, `stop`. The application, and
@@ -44,6 +46,9 @@ class Server {
   void listen();
   [[nodiscard]] std::uint16_t port() const noexcept;       ///< after listen()
   [[nodiscard]] std::uint16_t grpc_port() const noexcept;  ///< likewise; 0 if there is none
+
+  /// For connections to come, when the files have been renewed. Not null, and only if there was one before.
+  void set_tls(std::shared_ptr<const TlsContext> tls);
 
   void start();  ///< starts the I/O threads
   void stop_accepting();

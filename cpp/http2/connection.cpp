@@ -8,7 +8,6 @@
 #include <optional>
 #include <utility>
 
-#include <sys/socket.h>
 #include <boost/asio/post.hpp>
 
 #include <http/loop.hpp>
@@ -24,9 +23,9 @@ constexpr int kReadsInTurn = 4;  ///< before other connections are looked at
 
 }  // namespace
 
-Connection::Connection(http::Loop& loop, http::Socket&& socket)
-    : Session(loop.shared().gate, loop.shared().limits, socket.native_handle()), loop_(loop),
-      socket_(std::move(socket)), begun_(Clock::now()), heard_(begun_) {}
+Connection::Connection(http::Loop& loop, http::Socket&& socket, http::Ssl&& ssl)
+    : Session(loop.shared().gate, loop.shared().limits, http::Transport(socket.native_handle(), std::move(ssl))),
+      loop_(loop), socket_(std::move(socket)), begun_(Clock::now()), heard_(begun_) {}
 
 void Connection::start() {
   boost::system::error_code ignored;  // a connection that cannot do it works as well
@@ -45,16 +44,20 @@ void Connection::start(std::string_view bytes) {
 
 void Connection::await_bytes() {
   if (!socket_) return;
-  socket_->async_wait(http::Socket::wait_read, [self = Ref<Connection>(this)](const boost::system::error_code& error) {
+  auto handler = [self = Ref<Connection>(this)](const boost::system::error_code& error = {}) {
     if (!error) self->on_readable();
-  });
+  };
+  if (holds_bytes())
+    asio::post(loop_.context(), std::move(handler));
+  else
+    socket_->async_wait(http::Socket::wait_read, std::move(handler));
 }
 
 void Connection::on_readable() {
   // One a thread, not one a connection: an idle connection keeps no memory for what may come.
   thread_local const std::unique_ptr<char[]> buffer(new char[kReadSize]);
   for (int i = 0; i < kReadsInTurn && socket_; ++i) {
-    const ssize_t size = ::recv(socket_->native_handle(), buffer.get(), kReadSize, MSG_DONTWAIT);
+    const ssize_t size = read(buffer.get(), kReadSize);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
     if (size <= 0) return close();

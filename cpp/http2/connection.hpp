@@ -17,7 +17,7 @@ namespace penstock::http2 {
 /// it is used only by the thread that polls this loop. Asio's handlers and the loop hold references.
 class Connection final : public Session {
  public:
-  Connection(http::Loop& loop, http::Socket&& socket);
+  Connection(http::Loop& loop, http::Socket&& socket, http::Ssl&& ssl);
 
   void start() override;
   /// Starts with what has been read already.

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
-#include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <http/access.hpp>
 #include <http2/callbacks.hpp>
@@ -52,8 +52,8 @@ class Session::Hold {
   Session& session_;
 };
 
-Session::Session(http::Gate& gate, const http::Limits& limits, int descriptor)
-    : gate_(gate), limits_(limits), descriptor_(descriptor), since_(Clock::now()) {
+Session::Session(http::Gate& gate, const http::Limits& limits, http::Transport&& transport)
+    : gate_(gate), limits_(limits), transport_(std::move(transport)), since_(Clock::now()) {
   session_ = Callbacks::make_session(*this);
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, static_cast<std::uint32_t>(limits.streams)},
@@ -180,12 +180,12 @@ bool Session::fill() {
 void Session::write() {
   while (!finished_) {
     if (!fill()) {
-      ::shutdown(descriptor_, SHUT_RDWR);  // the loop's read ends, and with it the connection
+      transport_.cut();  // the loop's read ends, and with it the connection
       return;
     }
     if (written_ == out_.size()) break;
-    const ssize_t sent =
-        ::send(descriptor_, out_.data() + written_, out_.size() - written_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const iovec rest{out_.data() + written_, out_.size() - written_};
+    const ssize_t sent = transport_.write(&rest, 1);
     if (sent >= 0) {
       written_ += static_cast<std::size_t>(sent);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -194,7 +194,7 @@ void Session::write() {
       wake();
       return;
     } else if (errno != EINTR) {
-      ::shutdown(descriptor_, SHUT_RDWR);
+      transport_.cut();
       return;
     }
   }
@@ -208,9 +208,21 @@ void Session::finish_if_done() {
   if (!over && !(leaving_ && streams_.empty())) return;
   finished_ = true;
   since_ = Clock::now();
-  ::shutdown(descriptor_, SHUT_WR);
+  transport_.end();
   leave_gate();
   wake();
+}
+
+ssize_t Session::read(char* to, std::size_t size) {
+  if (!transport_.encrypted()) return transport_.read(to, size);
+  const Hold hold(*this);
+  return transport_.read(to, size);
+}
+
+bool Session::holds_bytes() {
+  if (!transport_.encrypted()) return false;
+  const Hold hold(*this);
+  return transport_.holds_bytes();
 }
 
 bool Session::receive(std::string_view bytes, std::vector<Incoming>& incoming) {
@@ -291,7 +303,7 @@ std::vector<Ref<Session::StreamState>> Session::abandon() {
     lost.push_back(std::move(stream));
   }
   streams_.clear();
-  descriptor_ = -1;
+  if (transport_.encrypted() && !finished_) transport_.end();
   leave_gate();
   return lost;
 }

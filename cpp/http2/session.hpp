@@ -14,14 +14,15 @@
 #include <http/gate.hpp>
 #include <http/limits.hpp>
 #include <http/peer.hpp>
+#include <http/transport.hpp>
 #include <http2/call.hpp>
 
 struct nghttp2_session;
 
 namespace penstock::http2 {
 
-/// The protocol's state of one connection, and the descriptor to write to. It outlives the socket
-/// for as long as a Stream or Reply refers to it.
+/// The protocol's state of one connection, and where to write to. It outlives the socket for as long
+/// as a Stream or Reply refers to it.
 ///
 /// What is public may be called from any thread, the rest from the thread that polls the
 /// connection's loop. The mutex is a leaf: calls are made and bodies are released outside it.
@@ -82,9 +83,12 @@ class Session : public http::Peer {
     Clock::time_point since;  ///< when writing or finished began
   };
 
-  Session(http::Gate& gate, const http::Limits& limits, int descriptor);
+  Session(http::Gate& gate, const http::Limits& limits, http::Transport&& transport);
   ~Session() override;
 
+  /// Reads from the socket; see Transport::read.
+  ssize_t read(char* to, std::size_t size);
+  bool holds_bytes();
   /// Takes in what has come. False if the client does not keep to the protocol beyond what can be told to it.
   bool receive(std::string_view bytes, std::vector<Incoming>& incoming);
   /// Streams that were lost other than by what the client sent.
@@ -120,8 +124,8 @@ class Session : public http::Peer {
   const http::Limits& limits_;
   std::atomic<bool> gone_{false};
 
-  std::mutex mutex_;  ///< guards all that follows
-  int descriptor_;
+  std::mutex mutex_;           ///< guards all that follows
+  http::Transport transport_;  ///< its descriptor is gone once `gone_` is set
   nghttp2_session* session_ = nullptr;
   std::unordered_map<std::int32_t, Ref<StreamState>> streams_;
   std::vector<Incoming>* incoming_ = nullptr;  ///< while bytes are taken in

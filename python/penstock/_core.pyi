@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'InferenceStats', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'InferenceStats', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Tls', 'TlsError', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -236,11 +236,19 @@ class Core:
         """
         Requests that found no room.
         """
+class TlsError(ValueError):
+    pass
+class Tls:
+    """
+    What a server shows to clients that want to talk in private. Raises TlsError if a file is wrong.
+    """
+    def __init__(self, *, certificate: str, key: str, client_ca: str = '') -> None:
+        ...
 class Server:
     """
     The server of a core: HTTP, and gRPC on a port of its own. Raises OSError if it cannot listen.
     """
-    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0, grpc_port: typing.SupportsInt | typing.SupportsIndex | None = None, reuse_port: bool = False, limits: dict = {}, tokens: collections.abc.Sequence[str] = [], origins: collections.abc.Sequence[str] = []) -> None:
+    def __init__(self, core: Core, *, host: str, port: typing.SupportsInt | typing.SupportsIndex, io_threads: typing.SupportsInt | typing.SupportsIndex = 2, responds: bool = True, deadline: typing.SupportsFloat | typing.SupportsIndex = 30.0, grpc_port: typing.SupportsInt | typing.SupportsIndex | None = None, reuse_port: bool = False, limits: dict = {}, tokens: collections.abc.Sequence[str] = [], origins: collections.abc.Sequence[str] = [], tls: Tls | None = None) -> None:
         ...
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """
@@ -256,6 +264,10 @@ class Server:
         """
     def set_ready(self, ready: bool) -> None:
         ...
+    def set_tls(self, tls: Tls) -> None:
+        """
+        For connections to come.
+        """
     def start(self) -> None:
         ...
     def stats(self) -> dict:

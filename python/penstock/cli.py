@@ -39,6 +39,7 @@ More examples:
   penstock serve iris.py --grpc-port 8081 --workers 4
   penstock serve iris.py --token-file tokens.txt --cors-origin https://example.org
   PENSTOCK_TOKEN=s3cret penstock serve iris.py --host 0.0.0.0
+  penstock serve iris.py --tls-cert server.pem --tls-key server.key
 
 SIGHUP reads TARGET anew and puts its graph in place of the one that is served.
 GET /metrics is what Prometheus reads, GET / a page for a browser. With a token all but health needs it, as
@@ -74,6 +75,9 @@ def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[F], F]:
     "--token-file", type=click.Path(exists=True, dir_okay=False), help="File of such tokens, one a line; any will do."
 )
 @click.option("--model-control", is_flag=True, help="Let callers load and unload the graph's models; needs a token.")
+@click.option("--tls-cert", type=click.Path(), help="Certificate with its chain, PEM; with it both ports speak TLS.")
+@click.option("--tls-key", type=click.Path(), help="The certificate's key, PEM.")
+@click.option("--tls-client-ca", type=click.Path(), help="Authorities of certificates that clients must show, PEM.")
 @click.option("--cors-origin", multiple=True, help="Origin whose pages may ask, https://host; may be repeated.")
 @_option("--deadline", _SECONDS, 30.0, "Seconds that a request may take.")
 @_option("--drain-timeout", click.FloatRange(min=0), 30.0, "Seconds to answer what has come, once told to stop.")
@@ -109,7 +113,7 @@ def serve(  # noqa: PLR0917  # an argument an option
     try:
         if token_file:
             options["token"] += tokens_of(token_file)
-        ServeOptions.of(**options)
+        checked = ServeOptions.of(**options)
     except MLRunInvalidArgumentError as error:
         raise click.UsageError(str(error)) from error
     _log(log_level)
@@ -121,7 +125,7 @@ def serve(  # noqa: PLR0917  # an argument an option
         if workers > 1 and worker is None:
             from penstock.supervisor import supervise
 
-            sys.exit(supervise(workers=workers, host=host, port=port, grpc_port=grpc_port))
+            sys.exit(supervise(workers=workers, host=host, port=port, grpc_port=grpc_port, options=checked))
         function, module = load_target(target)
         function.serve(
             host,

@@ -163,6 +163,10 @@ class PortInUse(PenstockError, OSError):
     """Another process listens on the port."""
 
 
+class CertificateError(PenstockError, ValueError):
+    """A file that TLS needs cannot be used; the text says which and why."""
+
+
 class DeployError(PenstockError, RuntimeError):
     """A function could not be deployed: a tool failed or is not there, or the server did not start."""
 

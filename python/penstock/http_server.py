@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from penstock._core import Server
+from penstock.certificates import Certificates
 from penstock.counts import Counts, History
 from penstock.errors import GraphClosed, GraphError, PortInUse
 from penstock.inflow import Inflow
@@ -59,6 +60,8 @@ class HttpServer:
         worker: Worker | None = None,
     ) -> None:
         options = options or ServeOptions()
+        self._scheme = options.scheme
+        self._certificates = Certificates(options)
         self._graph = server
         self._drain_timeout = options.drain_timeout
         self._worker = worker
@@ -80,6 +83,7 @@ class HttpServer:
                 limits=options.limits,
                 tokens=list(options.token),
                 origins=list(options.cors_origin),
+                tls=self._certificates.tls,
             )
         except OSError as error:
             raise PortInUse(str(error)) from error
@@ -98,13 +102,14 @@ class HttpServer:
             for change in worker.changes:
                 compiled.control.perform(change)
         self._http.start()
+        self._certificates.watch(self._http.set_tls)
         self._inflow.start()
 
     @property
     def url(self) -> str:
         """Where it answers."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{self._scheme}://{host}:{self.port}"
 
     def __enter__(self) -> Self:
         return self
@@ -210,6 +215,7 @@ class HttpServer:
 
     def end(self) -> None:
         """Close the server and the graph; waits for handlers that are still at work."""
+        self._certificates.close()
         self._http.stop()
         self._graph.close()
 

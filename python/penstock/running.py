@@ -178,7 +178,8 @@ class RunningFunction(FunctionSettings):
         renew : callable, optional
             Returns the function anew, and its namespace; called at SIGHUP.
         **options
-            Of `penstock.serve_options.ServeOptions`: ``token=``, ``cors_origin=``, ``deadline=``, limits.
+            Of `penstock.serve_options.ServeOptions`: ``token=``, ``cors_origin=``, ``tls_cert=``, ``tls_key=``,
+            ``deadline=``, limits.
 
         Raises
         ------
@@ -186,9 +187,12 @@ class RunningFunction(FunctionSettings):
             The graph is wrong.
         PortInUse
             Another process listens there.
+        CertificateError
+            A file that TLS needs cannot be used.
         MLRunInvalidArgumentError
             An option has a wrong value.
         """
+        from penstock.certificates import load
         from penstock.serve_options import ServeOptions
         from penstock.worker import worker_of
 
@@ -197,7 +201,7 @@ class RunningFunction(FunctionSettings):
         if worker is None and workers > 1:
             from penstock.supervisor import supervise
 
-            code = supervise(workers=workers, host=host, port=port, grpc_port=grpc_port)
+            code = supervise(workers=workers, host=host, port=port, grpc_port=grpc_port, options=checked)
             if code != 0:
                 raise SystemExit(code)
             return
@@ -206,6 +210,7 @@ class RunningFunction(FunctionSettings):
         else:
             for number in (port, grpc_port or 0):
                 check_port(host, number)
+        load(checked)  # what is wrong is said before models are loaded
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
         caller = _globals(sys._getframe(1))
         server = self._to_serve([namespace], caller, current_function, checked)

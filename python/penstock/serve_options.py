@@ -34,6 +34,10 @@ class ServeOptions:
     hang_timeout : float
         How long a handler may keep all other Python code from running, as one does that computes in C and holds the
         GIL, before the stacks are written and the process ends with 70; 0 for ever.
+    tls_cert, tls_key : str or path, optional
+        Files in PEM: the certificate with its chain, and its key. With them both ports speak TLS only.
+    tls_client_ca : str or path, optional
+        A file in PEM of authorities: who shows no certificate of one of them may not ask.
     max_body, max_message : int
         The largest body over HTTP, and message over gRPC.
     max_connections : int
@@ -44,13 +48,17 @@ class ServeOptions:
     Examples
     --------
     >>> ServeOptions(token="s3cret", max_body=1024)
-    ServeOptions(model_control=False, cors_origin=(), deadline=30.0, drain_timeout=30.0, hang_timeout=60.0, \
+    ServeOptions(model_control=False, cors_origin=(), tls_cert=None, tls_key=None, tls_client_ca=None, deadline=30.0, \
+drain_timeout=30.0, hang_timeout=60.0, \
 max_body=1024, max_message=67108864, max_connections=1024, header_timeout=10.0, body_timeout=30.0, idle_timeout=60.0)
     """
 
     token: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     model_control: bool = False
     cors_origin: tuple[str, ...] = ()
+    tls_cert: str | os.PathLike[str] | None = None
+    tls_key: str | os.PathLike[str] | None = None
+    tls_client_ca: str | os.PathLike[str] | None = None
     deadline: float = 30.0
     drain_timeout: float = 30.0
     hang_timeout: float = 60.0
@@ -71,6 +79,10 @@ max_body=1024, max_message=67108864, max_connections=1024, header_timeout=10.0, 
             raise MLRunInvalidArgumentError("model_control needs a token, or everybody could load and unload models")
         for origin in self.cors_origin:
             _check_origin(origin)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise MLRunInvalidArgumentError("tls_cert and tls_key belong together: a certificate and its key")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise MLRunInvalidArgumentError("tls_client_ca needs tls_cert and tls_key")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value) in (int, float) and not (value > 0 or (field.name in _MAY_BE_NONE and value == 0)):
@@ -92,6 +104,11 @@ max_body=1024, max_message=67108864, max_connections=1024, header_timeout=10.0, 
         if not options.get("token") and (token := os.environ.get("PENSTOCK_TOKEN")):
             options["token"] = token
         return cls(**options)
+
+    @property
+    def scheme(self) -> str:
+        """How URLs of the server begin."""
+        return "http" if self.tls_cert is None else "https"
 
     @property
     def limits(self) -> dict[str, Any]:

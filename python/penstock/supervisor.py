@@ -18,11 +18,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from penstock.certificates import load
 from penstock.counts import Counts, remains, total
 from penstock.errors import GraphError
 from penstock.ports import hold_port
 from penstock.renewal import has_terminal, hears_hangups
 from penstock.rounds import Everywhere, InTurn
+from penstock.serve_options import ServeOptions
 from penstock.worker import VARIABLE
 
 EXIT_UNSETTLED = 75
@@ -80,6 +82,7 @@ class Supervisor:
         self, command: Sequence[str], *, workers: int, host: str, port: int, grpc_port: int | None = None
     ) -> None:
         self._command = list(command)
+        self.scheme = "http"  # of the URL that is said
         self._host = host
         self._held: list[socket.socket] = []
         try:
@@ -313,7 +316,7 @@ class Supervisor:
             host = f"[{self._host}]" if ":" in self._host else self._host
             beside = "" if self.grpc_port is None else f", gRPC on port {self.grpc_port}"
             processes = f"{len(self._children)} processes"
-            url = f"http://{host}:{self.port}"
+            url = f"{self.scheme}://{host}:{self.port}"
             _say(f"penstock: '{name}' answers on {url}{beside} with {processes} (Ctrl-C or SIGTERM to stop)")
 
     # ---- what they have counted
@@ -345,7 +348,7 @@ class Supervisor:
         _send(question.asker, {"total": question.number, "of": {**whole, "restarts": self._restarts}})
 
 
-def supervise(*, workers: int, host: str, port: int, grpc_port: int | None = None) -> int:
+def supervise(*, workers: int, host: str, port: int, grpc_port: int | None, options: ServeOptions) -> int:
     """Run this program once more for each of the processes, and keep them serving; return the exit code.
 
     Raises
@@ -354,13 +357,18 @@ def supervise(*, workers: int, host: str, port: int, grpc_port: int | None = Non
         There is no program that could be run once more.
     PortInUse
         Another process listens there.
+    CertificateError
+        A file that TLS needs cannot be used.
     """
     if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
         raise GraphError(
             f"workers={workers} runs the program once more for each: write it as a file, or use one worker"
         )
     command = [sys.executable, *sys.orig_argv[1:]]
-    return Supervisor(command, workers=workers, host=host, port=port, grpc_port=grpc_port).run()
+    load(options)  # each of them would say the same
+    supervisor = Supervisor(command, workers=workers, host=host, port=port, grpc_port=grpc_port)
+    supervisor.scheme = options.scheme
+    return supervisor.run()
 
 
 def _send(child: _Child, message: dict[str, Any]) -> bool:

@@ -49,6 +49,7 @@ class Client {
     ::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     close();
   }
+  [[nodiscard]] int descriptor() const { return socket_; }
   void half_close() const { ::shutdown(socket_, SHUT_WR); }
 
   void send(std::string_view text) const {

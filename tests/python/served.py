@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 ADDRESS = re.compile(
-    r"penstock: '(?P<name>[^']+)' answers on http://(?P<host>[^:]+):(?P<port>\d+)(, gRPC on port (?P<grpc>\d+))?"
+    r"penstock: '(?P<name>[^']+)' answers on (?P<scheme>https?)://(?P<host>[^:]+):(?P<port>\d+)"
+    r"(, gRPC on port (?P<grpc>\d+))?"
 )
 JSON = {"Content-Type": "application/json"}
 
@@ -29,8 +30,9 @@ class Served:
         if found is None:
             raise AssertionError(first + self.process.communicate(timeout=10)[1])
         self.name, self.port = found["name"], int(found["port"])
+        self.scheme = found["scheme"]
         self.grpc_port = int(found["grpc"] or 0)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
