@@ -77,6 +77,9 @@ Failure to_failure(const py::object& exception) {
     failure.status = described[0].cast<int>();
     failure.kind = described[1].cast<std::string>();
     failure.message = described[2].cast<std::string>();
+    // A step that hands on another one's exception says whose it is: a router that of its route.
+    const py::object step = py::getattr(exception, "_penstock_step", py::none());
+    if (!step.is_none()) failure.step = step.cast<std::string>();
     if (failure.status != 503 && failure.status != 429) return failure;
     const py::object asked = py::getattr(exception, "retry_after", py::none());
     if (!asked.is_none()) failure.retry_after = std::max(1, static_cast<int>(std::ceil(asked.cast<double>())));

@@ -374,7 +374,6 @@ def make_error(step: str, status: int, kind: str, message: str, cause: BaseExcep
     if cause is None and kind in _OF_THE_CORE:
         return _OF_THE_CORE[kind](message)
     reason = f"{kind}: {message}" if kind else message
-    step = getattr(cause, "_penstock_step", step)
     error_class = DeadlineExceeded if cause is None and status == _TIMED_OUT else StepError
     error = error_class(reason, step=step, status_code=status)
     error.__cause__ = cause
