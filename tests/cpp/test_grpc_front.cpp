@@ -158,7 +158,7 @@ TEST_F(GrpcTest, OnlyTheOutputsAskedForAreSent) {
   EXPECT_EQ(Inferred(call("ModelInfer", asking("z")).messages().at(0)).names, std::vector<std::string>{"z"});
   const auto wrong = call("ModelInfer", asking("q"));
   EXPECT_EQ(wrong.status(), 3);
-  EXPECT_EQ(wrong.text(), "the model has no output 'q'");
+  EXPECT_EQ(wrong.text(), "the model has no output 'q', it has 'x', 'z'");
 }
 
 TEST_F(GrpcTest, WrongCallsAreToldSo) {
