@@ -79,11 +79,11 @@ class Engine:
             self._started = True
         self._lend()
 
-    def run(self, event: Event, timeout: float | None = None) -> Any:
-        """Send an event through the graph on this thread; return the answer's body."""
+    def run(self, event: Event, timeout: float | None = None, nothing: Any = None) -> Any:
+        """Send an event through the graph on this thread; return the answer's body, `nothing` if nothing answers."""
         if not self._started:
             self.start()
-        return self.core.run(event, timeout)
+        return self.core.run(event, timeout, nothing)
 
     def submit(self, event: Event) -> None:
         """Send an event into the graph; return when it is admitted."""

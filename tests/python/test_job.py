@@ -158,6 +158,15 @@ def test_bytes_that_are_no_text_are_no_line_of_json_and_a_value_in_parquet(tmp_p
     assert read_rows(tmp_path / "out.parquet") == [{"result": b"text"}, {"result": b"\xff"}]
 
 
+def test_an_answer_in_chunks_is_a_list_of_them(tmp_path):
+    def counted(row):
+        yield from range(row["n"])
+
+    job = job_of(counted)
+    job.run(write_rows(tmp_path / "in.jsonl", [{"n": 50}]), str(tmp_path / "out.jsonl"))  # one row: nobody else asks
+    assert read_rows(tmp_path / "out.jsonl") == [list(range(50))]
+
+
 def test_values_that_parquet_cannot_hold_together_are_one_clear_line(tmp_path):
     def same(row):
         return {"m": row["n"]}

@@ -164,7 +164,7 @@ class Worker:
         if not self._responds:
             self._engine.submit(made)
             return answers.taken(made.id)
-        body = self._engine.core.run(made, timeout, _NOTHING)
+        body = self._engine.run(made, timeout, _NOTHING)
         if body is _NOTHING:
             return answers.nothing()
         if _is_stream(body):

@@ -246,7 +246,7 @@ class _Asker:
     def _answer(self, event: Event, row: int) -> Any:
         event.id = str(row)
         if self.responds:
-            return _checked(self._engine.core.run(event, None, _NOTHING))
+            return _checked(self._engine.run(event, None, _NOTHING))
         self._engine.submit(event)
         return _NOTHING
 
