@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,10 @@ collect_ignore = [file for package, file in _FRAMEWORKS.items() if importlib.uti
 # The interpreter of the environment with other people's clients, which `./dev test` makes for the main Python.
 if "PENSTOCK_CLIENTS" not in os.environ:
     collect_ignore.append("test_clients.py")
+
+# Whoever runs the tests may ignore these (nohup, a shell's background), and the servers that they start would, too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Workers that run side by side (pytest-xdist) take a file each, but these look at what the whole machine shares.
 _TOGETHER = "test_runner"

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import penstock
 
-FOLDER = pathlib.Path(os.environ["CONTROLLED"])  # holds models: files with a number
+FOLDER = pathlib.Path(os.environ.get("CONTROLLED", "."))  # holds models: files with a number
 
 
 class Factor(penstock.serving.V2ModelServer):

@@ -80,7 +80,7 @@ def test_environment_and_secrets_reach_the_process_and_no_file(source, tmp_path)
 def test_a_server_that_does_not_start_says_why(source):
     fn = source(SOURCE.replace('to("double")', 'to("dubble")'))
     with pytest.raises(
-        DeployError, match="'doubles' did not start .* there is no class 'dubble'; did you mean 'double'"
+        DeployError, match="'doubles' did not start.* there is no class 'dubble'; did you mean 'double'"
     ):
         fn.deploy()
     assert fn.status.address == ""

@@ -1,5 +1,6 @@
 """What failures say, and which status they have."""
 
+import penstock
 import pytest
 from penstock import errors
 
@@ -72,9 +73,16 @@ def test_the_cause_is_noted_once_with_the_step_it_was_raised_in():
 
 
 def test_an_error_that_another_step_hands_on_names_the_step_it_is_from():
-    cause = KeyError("x")
-    errors.blame(cause, "m1")
-    assert errors.make_error("ensemble", 500, "KeyError", "'x'", cause).step == "m1"
+    def ensemble(body):
+        cause = KeyError("x")
+        errors.blame(cause, "m1")
+        raise cause
+
+    fn = penstock.new_function("blames")
+    fn.set_topology("flow").to(ensemble).respond()
+    with fn.to_mock_server() as server, pytest.raises(errors.StepError) as caught:
+        server.test(body=1)
+    assert caught.value.step == "m1"
 
 
 def test_what_a_validate_refuses_is_400_with_its_own_name():

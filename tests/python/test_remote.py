@@ -28,6 +28,9 @@ from penstock.errors import (
 from penstock.remote import BatchHttpRequests, RemoteStep
 from served import Served
 
+# A connection that the server has closed first is left to the collector, by httpx.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 
 class Waits(list):
     """Takes the place of sleeping, and of chance: each wait is the longest possible."""

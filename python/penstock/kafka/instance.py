@@ -38,8 +38,11 @@ class Instance:
     False
     >>> name = one.name
     >>> one.release()
-    >>> Instance("docs.enrich").name == name
+    >>> successor = Instance("docs.enrich")
+    >>> successor.name == name
     True
+    >>> other.release(), successor.release()
+    (None, None)
     """
 
     _lock: IO[bytes] | None
