@@ -175,6 +175,9 @@ TEST_P(StepTest, ADetachedCallMayTimeOut) {
   release.set();
   EXPECT_TRUE(run.settle());
   EXPECT_EQ(arrived, 1);
+  Signal done;
+  elsewhere.post([&] { done.set(); });  // the late call has left the gate, which nothing waits for
+  EXPECT_TRUE(done.wait());
 }
 
 TEST_P(StepTest, AStepMaySendOnMoreThanItGot) {
