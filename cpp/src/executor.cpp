@@ -163,7 +163,7 @@ bool Executor::run_line(StepId head, Event&& moved) {
       return verdict == Verdict::kTaken && id == head;
     }
     try {
-      respond(id, event);
+      if (step.responder) respond(id, event);
     } catch (Failure& failure) {  // the body cannot be copied
       fail(id, std::move(event), std::move(failure));
       return false;
