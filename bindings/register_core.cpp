@@ -166,7 +166,7 @@ void Core::lend(const py::function& spawn_thread) {
 bool Core::drain(double timeout) {
   try {
     return executor_->settle(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout)),
-                             on_main_thread());
+                             on_main_thread(), true);
   } catch (const Interrupted&) {
     throw py::error_already_set();
   }
@@ -222,7 +222,7 @@ void register_core(py::module_& m) {
       .def("lend", &Core::lend, py::arg("spawn"),
            "Lend this thread until the core is closed; `spawn` starts one more and tells whether it could.")
       .def("drain", &Core::drain, py::arg("timeout"),
-           "Take no more events and wait until all are settled; whether they are.")
+           "Take no more events and wait until the threads lent have settled all; whether they have.")
       .def("close", &Core::close)
       .def("retarget", &Core::retarget, py::arg("step"), py::arg("target"),
            "Have a step of this number call something else from now on, in place of what it was made with.")

@@ -16,7 +16,7 @@ class Unattended final : public Root {
 
 }  // namespace
 
-bool Executor::settle(Duration timeout, bool interruptible) {
+bool Executor::settle(Duration timeout, bool interruptible, bool punctual) {
   refusing_ = true;
   wake_waiting();
   for (StepId id = 0; id < plan_->size(); ++id) {
@@ -26,6 +26,7 @@ bool Executor::settle(Duration timeout, bool interruptible) {
   Lane::Turn turn(Lane::Role::kCaller);
   turn.owner = &turn;
   turn.idle = true;
+  turn.punctual = punctual;
   turn.inside = true;
   const Frame frame(*this, turn);
   {

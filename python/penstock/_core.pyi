@@ -206,7 +206,7 @@ class Core:
         ...
     def drain(self, timeout: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """
-        Take no more events and wait until all are settled; whether they are.
+        Take no more events and wait until the threads lent have settled all; whether they have.
         """
     def lend(self, spawn: collections.abc.Callable) -> None:
         """

@@ -181,6 +181,25 @@ TEST_P(BusyEndTest, SettlingGivesUpWhenItsTimeIsOver) {
   EXPECT_TRUE(root->get().body);
 }
 
+/// The thread that is to serve has been started, but has not come yet.
+TEST_F(ExecutorTest, WhoMustBeBackInTimeRunsNoStepEvenIfNobodyElseDoes) {
+  std::atomic<int> handled{0};
+  Graph graph;
+  graph.add("a", [&](Event&, Pass&) {
+    ++handled;
+    return Verdict::kEmit;
+  });
+  Running run(std::move(graph), 0);
+  const auto root = run.admit(1);
+  {
+    const Inside inside(run.gate);
+    EXPECT_FALSE(run.executor->settle(5ms, false, true));
+  }
+  EXPECT_EQ(handled, 0);
+  EXPECT_TRUE(run.settle());
+  EXPECT_EQ(handled, 1);
+}
+
 TEST_P(BusyEndTest, SeveralMaySettleAtOnce) {
   Held held;
   Running run(held.graph(), GetParam());

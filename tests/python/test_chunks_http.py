@@ -33,7 +33,8 @@ def endless(body):
             made += 1
             yield "x" * 65536
     finally:
-        (HERE / "closed").write_text(str(made))
+        (HERE / "closing").write_text(str(made))
+        (HERE / "closing").rename(HERE / "closed")
 
 def waits(body):
     yield "first "

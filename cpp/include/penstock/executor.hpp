@@ -107,8 +107,9 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// When the next timer is due.
   [[nodiscard]] std::optional<TimePoint> next_timer() const { return timers_.next(); }
   /// Takes no more events, lets no batch wait, and waits until all is settled or the time is up;
-  /// whether all is. Inside the gate.
-  bool settle(Duration timeout, bool interruptible = false);
+  /// whether all is. `punctual`: threads are lent, so this one runs no step, which might keep it beyond
+  /// the time. Inside the gate.
+  bool settle(Duration timeout, bool interruptible = false, bool punctual = false);
   /// Ends everything: what is still queued fails. The steps are closed once none runs.
   /// Idempotent. Inside the gate.
   void close();

@@ -74,6 +74,7 @@ class BasicLane {
     std::size_t loop;            ///< which loop stands still while a task runs, if `serves`
     bool serves;                 ///< an I/O thread, or a worker that assists one
     bool idle = false;           ///< a caller that waits for no answer, so it may run anything
+    bool punctual = false;       ///< a caller that must be back in time: no task of others may keep it
     bool interruptible = false;  ///< a caller that asks `interrupted` whenever it is woken
     bool inside = false;         ///< in the gate; touched by its own thread only
     bool active = false;

@@ -191,7 +191,7 @@ bool BasicLane<Sync>::take_front(std::deque<Task>& from, Task& task) {
 /// does: it might wait for that very task.
 template <class Sync>
 bool BasicLane<Sync>::helps(const Turn& turn) const {
-  return turn.outer == nullptr && (turn.idle || workers_ == 0);
+  return turn.outer == nullptr && !turn.punctual && (turn.idle || workers_ == 0);
 }
 
 /// A task that this caller waits for; a guess, as a step's task takes whatever event is then first.

@@ -235,12 +235,12 @@ class Worker:
 
     async def terminate(self) -> None:
         """Settle all, and end the process: Nuclio would go on waiting for one that stays."""
+        _end_in(_DRAIN_SECONDS)
         end = time.monotonic() + _DRAIN_SECONDS - _CLOSE_SECONDS
         await self._records.drain((_DRAIN_SECONDS - _CLOSE_SECONDS) / 2)
         settled = await asyncio.get_running_loop().run_in_executor(None, self._engine.drain, end - time.monotonic())
         await self._records.drain(0.0)
         self._lines.flush()
-        _end_in(max(_CLOSE_SECONDS, end - time.monotonic() if settled else 0.0))
         self.server.close()
         if not settled:  # a handler is still at it, and would keep the interpreter
             _end()
@@ -257,9 +257,11 @@ def _end_in(seconds: float) -> None:
 
 def _end() -> None:
     """End the process, whatever runs."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # 1 would end all other workers, too
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)  # 1 would end all other workers, too
 
 
 def _modules(filename: str) -> list[ModuleType | dict[str, Any]]:
