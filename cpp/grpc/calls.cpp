@@ -93,8 +93,9 @@ void Unary::tick(Clock::time_point now) {
 
 void Unary::answer(std::uint64_t /*number*/, Status&& status, Pieces&& message) {
   if (!status.ok()) return stream_.send({trailers_only(status), {}, {}, true});
+  message.pack(context_.answers);
   message.frame();
-  stream_.send({headers(), std::move(message.bodies), trailers(status), true});
+  stream_.send({headers(context_.answers), std::move(message.bodies), trailers(status), true});
 }
 
 void Unary::fail(Status&& status) {

@@ -83,6 +83,7 @@ Ref<http2::Call> Front::open(http::Request&& head, http2::Stream stream) {
     if (!timeout) return refuse(Code::kInvalidArgument, "malformed grpc-timeout");
     context.deadline = Clock::now() + std::min<Duration>(*timeout, kMostDeadline);
   }
+  context.answers = encoding_back(*encoding, head.header("grpc-accept-encoding").value_or(""));
   const std::string_view path = head.path();
   const bool inference = path.substr(0, kInference.size()) == kInference;
   if (!inference && path.substr(0, kHealth.size()) != kHealth)

@@ -21,7 +21,8 @@ class Watch;
 /// What all messages of a call have in common.
 struct Context {
   http::Request head;
-  std::optional<TimePoint> deadline;  ///< if the client has set one
+  std::optional<TimePoint> deadline;       ///< if the client has set one
+  Encoding answers = Encoding::kIdentity;  ///< how they are compressed
 };
 
 /// Between gRPC and the graph at the entrance: the Open Inference Protocol's service, with Triton's extensions, and

@@ -11,6 +11,7 @@
 namespace penstock::grpc {
 namespace {
 
+constexpr std::size_t kWorthIt = 1024;          ///< bytes of a message from which on it is compressed
 constexpr std::size_t kFirstStep = 256 * 1024;  ///< bytes to make room for before more than that has come
 
 std::size_t length_in(const unsigned char* bytes) noexcept {
@@ -64,6 +65,19 @@ std::optional<Encoding> encoding_from(std::string_view name) noexcept {
   return std::nullopt;
 }
 
+Encoding encoding_back(Encoding encoding, std::string_view accepted) noexcept {
+  const std::string_view name = http::name_of(encoding);
+  while (!accepted.empty()) {
+    const std::size_t end = std::min(accepted.find(','), accepted.size());
+    std::string_view one = accepted.substr(0, end);
+    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
+    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
+    if (one == name) return encoding;
+    accepted.remove_prefix(std::min(end + 1, accepted.size()));
+  }
+  return Encoding::kIdentity;
+}
+
 std::optional<Message> Deframer::take(std::string_view& bytes) {
   if (head_size_ < head_.size()) {
     const std::size_t taken = std::min(bytes.size(), head_.size() - head_size_);
@@ -115,8 +129,21 @@ void Pieces::add(http::Body&& body) {
   bodies.push_back(std::move(body));
 }
 
+void Pieces::pack(Encoding encoding) {
+  if (encoding == Encoding::kIdentity || size < kWorthIt) return;
+  std::string whole;
+  whole.reserve(size);
+  for (const http::Body& body : bodies) whole.append(body.bytes());
+  std::string smaller = http::pack(whole, encoding);
+  if (smaller.empty() || smaller.size() >= size) return;
+  bodies.clear();
+  size = 0;
+  add(std::move(smaller));
+  packed = true;
+}
+
 void Pieces::frame() {
-  std::string prefix(5, '\0');
+  std::string prefix(5, packed ? '\1' : '\0');
   for (std::size_t i = 0; i < 4; ++i) prefix[1 + i] = static_cast<char>((size >> (24 - 8 * i)) & 0xFF);
   size += prefix.size();
   bodies.insert(bodies.begin(), http::Body(std::move(prefix)));

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include <http/compression.hpp>
 #include <http/message.hpp>
 
 namespace penstock::grpc {
@@ -21,10 +22,12 @@ struct Message {
 };
 
 /// How the messages of a call are compressed, if their flag says so.
-enum class Encoding : std::uint8_t { kIdentity, kGzip, kDeflate };
+using Encoding = http::Coding;
 
 /// The encoding of a "grpc-encoding"; nothing if it is none that is served.
 std::optional<Encoding> encoding_from(std::string_view name) noexcept;
+/// How answers to a client that sends `encoding` are compressed: likewise, if its "grpc-accept-encoding" has that.
+Encoding encoding_back(Encoding encoding, std::string_view accepted) noexcept;
 
 /// Cuts what comes on a stream into messages. Not thread-safe.
 class Deframer {
@@ -60,10 +63,13 @@ struct Pieces {
 
   void add(std::string&& text);
   void add(http::Body&& body);
+  /// Compresses it, if that makes it smaller. Before `frame`.
+  void pack(Encoding encoding);
   /// Puts the prefix of a message in front.
   void frame();
 
   std::size_t size = 0;
+  bool packed = false;
 };
 
 }  // namespace penstock::grpc

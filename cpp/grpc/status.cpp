@@ -66,8 +66,11 @@ Status status_of(const Failure& failure) {
           ours ? "step '" + failure.step + "': " + failure.text() : failure.text()};
 }
 
-http2::Fields headers() {
-  return {{":status", "200"}, {"content-type", "application/grpc"}, {"grpc-accept-encoding", "identity,deflate,gzip"}};
+http2::Fields headers(http::Coding encoding) {
+  http2::Fields fields{
+      {":status", "200"}, {"content-type", "application/grpc"}, {"grpc-accept-encoding", "identity,deflate,gzip"}};
+  if (encoding != http::Coding::kIdentity) fields.emplace_back("grpc-encoding", http::name_of(encoding));
+  return fields;
 }
 
 http2::Fields trailers(const Status& status) {

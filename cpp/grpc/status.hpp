@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <http/compression.hpp>
 #include <http2/call.hpp>
 #include <penstock/failure.hpp>
 
@@ -56,8 +57,9 @@ Code code_of(int http_status) noexcept;
 /// not ready, it is not to be asked again at once, as clients do.
 Status status_of(const Failure& failure);
 
-/// The headers of every answer, and what ends it; `trailers_only` has both.
-http2::Fields headers();
+/// The headers of every answer, and what ends it; `trailers_only` has both. `encoding`: of messages that are
+/// compressed.
+http2::Fields headers(http::Coding encoding = http::Coding::kIdentity);
 http2::Fields trailers(const Status& status);
 http2::Fields trailers_only(const Status& status);
 

@@ -117,6 +117,10 @@ void StreamInfer::abandon() {
 
 void StreamInfer::answer(std::uint64_t number, Status&& status, Pieces&& message) {
   Aftermath after;
+  if (status.ok()) {
+    wrap_streamed(message);
+    message.pack(context_.answers);
+  }
   {
     const std::lock_guard lock(mutex_);
     if (over_) return;
@@ -124,7 +128,6 @@ void StreamInfer::answer(std::uint64_t number, Status&& status, Pieces&& message
     if (!status.ok() && errors_end_) {
       after.dropped = finish(status);
     } else if (slot != slots_.end()) {
-      if (status.ok()) wrap_streamed(message);
       slot->answer = status.ok() ? std::move(message) : streamed_error(status.text, slot->id);
       slot->answer->frame();
       settle(after);
@@ -135,6 +138,7 @@ void StreamInfer::answer(std::uint64_t number, Status&& status, Pieces&& message
 
 void StreamInfer::part(std::uint64_t number, Pieces&& message) {
   wrap_streamed(message);
+  message.pack(context_.answers);
   message.frame();
   const std::lock_guard lock(mutex_);
   if (!over_ && find(number) != slots_.end()) send(std::move(message.bodies));
@@ -212,7 +216,7 @@ std::vector<http::Body> StreamInfer::take_ready(Aftermath& after) {
 void StreamInfer::send(std::vector<http::Body>&& bodies) {
   if (bodies.empty()) return;
   http2::Output output;
-  if (!std::exchange(started_, true)) output.headers = headers();
+  if (!std::exchange(started_, true)) output.headers = headers(context_.answers);
   output.bodies = std::move(bodies);
   stream_.send(std::move(output));
 }

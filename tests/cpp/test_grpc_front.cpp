@@ -203,6 +203,32 @@ TEST_F(GrpcTest, CompressedMessagesAreRead) {
   EXPECT_EQ(client.wait(bare).status(), 13);
 }
 
+TEST_F(GrpcTest, AnswersAreCompressedAsTheQuestionWasIfTheClientTakesIt) {
+  serve(with(&echo));
+  auto client = connect();
+  const std::vector<float> values(5000, 2.5F);
+  const auto ask = [&](const Headers& headers, const std::string& method, const std::vector<float>& sent) {
+    const auto id = client.begin("/inference.GRPCInferenceService/" + method, headers);
+    client.send(id, framed(gzipped(infer_floats(sent)), true));
+    return client.wait(id);
+  };
+  for (const std::string method : {"ModelInfer", "ModelStreamInfer"}) {
+    const auto packed = ask({{"grpc-encoding", "gzip"}, {"grpc-accept-encoding", "identity, gzip"}}, method, values);
+    ASSERT_EQ(packed.status(), 0) << packed.text();
+    EXPECT_EQ(packed.fields.at("grpc-encoding"), "gzip");
+    EXPECT_EQ(packed.body.front(), '\1');
+    EXPECT_LT(packed.body.size(), 2000U);
+    std::string message = packed.messages().at(0);
+    ASSERT_EQ(http::unpack(message, http::Coding::kGzip, 1 << 20), http::Unpacked::kDone);
+    EXPECT_EQ((method == "ModelInfer" ? Inferred(message) : Inferred::streamed(message)).floats(), values);
+  }
+  const auto small = ask({{"grpc-encoding", "gzip"}, {"grpc-accept-encoding", "gzip"}}, "ModelInfer", {1});
+  EXPECT_EQ(small.body.front(), '\0');
+  const auto other = ask({{"grpc-encoding", "gzip"}, {"grpc-accept-encoding", "deflate"}}, "ModelInfer", values);
+  EXPECT_EQ(other.fields.count("grpc-encoding"), 0U);
+  EXPECT_EQ(Inferred(other.messages().at(0)).floats(), values);
+}
+
 TEST_F(GrpcTest, MessagesAboveTheLimitAreRefused) {
   front_options.message_bytes = 1000;
   serve(with(&echo));
