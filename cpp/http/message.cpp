@@ -100,7 +100,7 @@ Response error_response(int status, std::string_view text) {
   return {status, "application/json", {}, Body(std::move(body))};
 }
 
-std::vector<std::pair<std::string, std::string>> fields_of(const Response& response) {
+std::vector<std::pair<std::string, std::string>> fields_of(const Response& response, bool whole) {
   std::vector<std::pair<std::string, std::string>> fields{{":status", std::to_string(response.status)}};
   const auto add = [&fields](std::string_view name, std::string_view value) {
     auto& [key, text] = fields.emplace_back();
@@ -108,7 +108,7 @@ std::vector<std::pair<std::string, std::string>> fields_of(const Response& respo
     append_value(text, value);
   };
   if (!response.content_type.empty()) add("content-type", response.content_type);
-  if (response.status != 204 && response.status != 304)
+  if (whole && response.status != 204 && response.status != 304)
     add("content-length", std::to_string(response.body.bytes().size()));
   for (const auto& [name, value] : response.headers)
     if (is_token(name) && !is_ours(name)) add(name, value);

@@ -85,8 +85,8 @@ Response error_response(int status, std::string_view text);
 /// True if both are equal when ASCII case is ignored.
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept;
 
-/// The status and headers of an HTTP/2 answer, the length and date among them.
-std::vector<std::pair<std::string, std::string>> fields_of(const Response& response);
+/// The status and headers of an HTTP/2 answer, the date among them, and the length if the body is there as a whole.
+std::vector<std::pair<std::string, std::string>> fields_of(const Response& response, bool whole = true);
 
 /// How an answer is framed; follows from the request it answers.
 struct Framing {

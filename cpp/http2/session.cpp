@@ -137,6 +137,43 @@ void Session::on_abandoned(std::uint64_t number, std::function<void()>&& callbac
   callback();
 }
 
+bool Session::takes_parts(std::uint64_t number) {
+  const Hold hold(*this);
+  const StreamState* stream = find(static_cast<std::int32_t>(number));
+  return stream != nullptr && !stream->head_only;
+}
+
+void Session::open(std::uint64_t number, http::Response&& head) {
+  const Hold hold(*this);
+  StreamState* stream = find(static_cast<std::int32_t>(number));
+  if (stream == nullptr) return;
+  gate_.answered(head.status);
+  if (stream->origin != nullptr) http::allow(head, *stream->origin);
+  queue(*stream, {http::fields_of(head, false), {}, {}, false});
+}
+
+void Session::write(std::uint64_t number, std::string_view part, bool last) {
+  std::function<void()> callback;  // destroyed after the lock is let go
+  const Hold hold(*this);
+  StreamState* stream = find(static_cast<std::int32_t>(number));
+  if (stream == nullptr || stream->last) return;
+  if (last) callback = std::exchange(stream->on_abandoned, nullptr);
+  Output output;
+  output.bodies.emplace_back(std::string(part));
+  output.last = last;
+  queue(*stream, std::move(output));
+}
+
+void Session::cut(std::uint64_t number) {
+  std::function<void()> callback;
+  const Hold hold(*this);
+  StreamState* stream = find(static_cast<std::int32_t>(number));
+  if (stream == nullptr) return;
+  callback = std::exchange(stream->on_abandoned, nullptr);
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_INTERNAL_ERROR);
+  push();
+}
+
 bool Session::has_room(std::uint64_t number, std::function<void()>&& then) {
   const Hold hold(*this);
   StreamState* stream = find(static_cast<std::int32_t>(number));

@@ -38,7 +38,11 @@ class Session : public http::Peer {
   void send(std::uint64_t number, http::Response&& response) override;
   [[nodiscard]] bool abandoned(std::uint64_t number) noexcept override;
   void on_abandoned(std::uint64_t number, std::function<void()>&& callback) override;
-  bool has_room(std::uint64_t number, std::function<void()>&& then) override;
+  [[nodiscard]] bool takes_parts(std::uint64_t number) override;
+  void open(std::uint64_t number, http::Response&& head) override;
+  void write(std::uint64_t number, std::string_view part, bool last) override;
+  void cut(std::uint64_t number) override;
+  [[nodiscard]] bool has_room(std::uint64_t number, std::function<void()>&& then) override;
 
  protected:
   struct StreamState : RefCounted {

@@ -141,6 +141,11 @@ class Client {
   bool wait_for_end() {
     return pump([&] { return ended_; });
   }
+  /// Waits for the headers of the stream and so much of its body; what has come of that.
+  std::string wait_for_body(std::int32_t id, std::size_t size) {
+    EXPECT_TRUE(pump([&] { return answers_[id].closed || answers_[id].body.size() >= size; }));
+    return answers_[id].body;
+  }
   [[nodiscard]] int pings() const { return pings_; }
   bool wait_for_ping() {
     return pump([&] { return pings_ > 0; });
