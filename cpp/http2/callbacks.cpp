@@ -110,8 +110,14 @@ int Session::Callbacks::on_frame(nghttp2_session* session, const nghttp2_frame* 
   switch (frame->hd.type) {
     case NGHTTP2_SETTINGS:
       self.greeted_ = true;
+      self.charge(frame->hd.flags);
+      return 0;
+    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_PRIORITY:
+      self.charge(NGHTTP2_FLAG_NONE);
       return 0;
     case NGHTTP2_PING:
+      self.charge(frame->hd.flags);
       if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && self.notified_ && !std::exchange(self.leaving_, true)) {
         nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session),
                               NGHTTP2_NO_ERROR, nullptr, 0);
@@ -147,6 +153,7 @@ int Session::Callbacks::on_data(nghttp2_session* session, std::uint8_t, std::int
 int Session::Callbacks::on_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
   Session& self = *static_cast<Session*>(user);
   if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+  self.control_.earn();
   if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
   const StreamState* stream = self.find(frame->hd.stream_id);
   // The answer is out; the client need not send the rest of what it asks.

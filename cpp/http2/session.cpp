@@ -182,6 +182,13 @@ bool Session::has_room(std::uint64_t number, std::function<void()>&& then) {
   return false;
 }
 
+/// A client that sends too much of what asks for nothing is let go.
+void Session::charge(std::uint8_t flags) {
+  if ((flags & NGHTTP2_FLAG_ACK) != 0 || control_.spend(Clock::now())) return;
+  calmed_ = true;
+  nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 void Session::push() {
   if (!Cork::holds(*this) && !writing_) write();
 }
@@ -264,12 +271,12 @@ bool Session::holds_bytes() {
 
 bool Session::receive(std::string_view bytes, std::vector<Incoming>& incoming) {
   const Hold hold(*this);
-  if (gone_ || finished_) return true;
+  if (gone_ || finished_ || calmed_) return true;
   incoming_ = &incoming;
   const ssize_t taken =
       nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   incoming_ = nullptr;
-  return taken >= 0;
+  return taken >= 0 || calmed_;
 }
 
 void Session::take_lost(std::vector<Incoming>& incoming) {

@@ -16,6 +16,7 @@
 #include <http/peer.hpp>
 #include <http/transport.hpp>
 #include <http2/call.hpp>
+#include <http2/control_budget.hpp>
 
 struct nghttp2_session;
 
@@ -117,6 +118,7 @@ class Session : public http::Peer {
 
   StreamState* find(std::int32_t id) noexcept;
   void queue(StreamState& stream, Output&& output);
+  void charge(std::uint8_t flags);
   void push();
   void write();
   bool fill();
@@ -146,6 +148,8 @@ class Session : public http::Peer {
   bool leaving_ = false;   ///< the client has been told the last stream that counts
   bool notified_ = false;  ///< the client has been told to open no more streams
   bool at_gate_ = true;
+  bool calmed_ = false;  ///< the client has sent too much of what costs and asks for nothing: no more is read
+  ControlBudget control_;
 };
 
 /// While one lives, what its thread sends is written when it ends: one write a connection.

@@ -91,6 +91,14 @@ class Client {
     return text_.empty() && ended_;
   }
 
+  /// All that comes until the server closes.
+  std::string rest() {
+    while (fill()) {
+    }
+    EXPECT_TRUE(ended_);
+    return text_;
+  }
+
   Answer ask(std::string_view request) {
     send(request);
     return receive();
