@@ -170,6 +170,7 @@ void Session::cut(std::uint64_t number) {
   StreamState* stream = find(static_cast<std::int32_t>(number));
   if (stream == nullptr) return;
   callback = std::exchange(stream->on_abandoned, nullptr);
+  if (!writing_) write();  // what the client can still take: a reset goes out before what waits
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_INTERNAL_ERROR);
   push();
 }
@@ -368,30 +369,6 @@ bool Cork::holds(Session& session) {
   const auto same = [&](const Ref<Session>& other) { return other.get() == &session; };
   if (std::none_of(sessions.rbegin(), sessions.rend(), same)) sessions.emplace_back(Ref<Session>(&session));
   return true;
-}
-
-Stream::Stream() noexcept = default;
-Stream::Stream(Ref<Session> session, std::int32_t id) noexcept : session_(std::move(session)), id_(id) {}
-Stream::Stream(const Stream&) noexcept = default;
-Stream::Stream(Stream&&) noexcept = default;
-Stream& Stream::operator=(Stream other) noexcept {
-  session_.swap(other.session_);
-  id_ = other.id_;
-  return *this;
-}
-Stream::~Stream() = default;
-
-void Stream::send(Output&& output) const {
-  if (session_) session_->send(id_, std::move(output));
-}
-void Stream::consumed(std::size_t bytes) const {
-  if (session_ && bytes > 0) session_->consume(id_, bytes);
-}
-bool Stream::has_room(std::function<void()> then) const {
-  return !session_ || session_->has_room(static_cast<std::uint64_t>(id_), std::move(then));
-}
-void Stream::run(std::function<void()> action) const {
-  if (session_) session_->run(std::move(action));
 }
 
 }  // namespace penstock::http2
