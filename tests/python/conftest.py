@@ -1,13 +1,16 @@
 """Fixtures that every test may use."""
 
+import gc
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # What pyproject.toml installs for one Python only, and who needs it.
 _FRAMEWORKS = {"onnxruntime": "test_frameworks_onnx.py", "xgboost": "test_frameworks_boosting.py"}
@@ -20,6 +23,10 @@ if "PENSTOCK_CLIENTS" not in os.environ:
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# How long data takes to be made says something of the machine, and nothing of penstock.
+settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("penstock")
+
 # Workers that run side by side (pytest-xdist) take a file each, but these look at what the whole machine shares.
 _TOGETHER = "test_runner"
 
@@ -29,6 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.name
         item.add_marker(pytest.mark.xdist_group(_TOGETHER if file.startswith(_TOGETHER) else str(item.path)))
+
+
+@pytest.fixture(scope="module")
+def httpx_leftovers() -> Iterator[None]:
+    """Collect what httpx leaves to the collector, at the end of a module: it would warn in another one."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]

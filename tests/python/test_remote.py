@@ -29,7 +29,10 @@ from penstock.remote import BatchHttpRequests, RemoteStep
 from served import Served
 
 # A connection that the server has closed first is left to the collector, by httpx.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("httpx_leftovers"),
+]
 
 
 class Waits(list):

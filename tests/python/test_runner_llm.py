@@ -13,6 +13,12 @@ from penstock.graph import graph_from_dict
 from penstock.runner.providers import InvokeResponseFormat, provider_of
 from penstock.serving import GraphServer, LLModel, LLMPromptArtifact, ModelProvider, ModelRunnerStep, OpenAIProvider
 
+# A connection that the server has closed first is left to the collector, by httpx.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("httpx_leftovers"),
+]
+
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
