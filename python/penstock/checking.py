@@ -20,7 +20,7 @@ from penstock.natives import is_storey_name
 from penstock.partition import part_of
 from penstock.resolve import Resolver, fit_arguments, nearest, signature_of
 from penstock.server_text import refuse_foreign
-from penstock.steps import BaseStep, QueueStep, RouterStep, TaskStep
+from penstock.steps import BaseStep, ErrorStep, QueueStep, RouterStep, TaskStep
 from penstock.streams import scheme_of, schemes
 from penstock.walks import child_functions, children, every_step, queue_links
 
@@ -247,6 +247,8 @@ def _order(graph: Any, step: BaseStep, name: str) -> Iterator[str]:
     if not isinstance(step._parent, RouterStep):
         for earlier in [*step.after, *step.cycle_from]:
             yield from _raised(lambda earlier=earlier: flow.known(earlier, "after"), name)  # type: ignore[misc]  # as above
+        for later in step.before if isinstance(step, ErrorStep) else []:
+            yield from _raised(lambda later=later: flow.known(later, "before"), name)  # type: ignore[misc]  # as above
         if step.on_error and step.on_error not in flow:
             near = nearest(step.on_error, flow)
             yield f"the error handler of step '{name}' is to be '{step.on_error}', there is no step of that name{near}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from penstock.errors import GraphError
 from penstock.graph import RootFlowStep
 from penstock.resolve import nearest
-from penstock.steps import RouterStep
+from penstock.steps import ErrorStep, RouterStep
 
 EMPTY = "no models or steps were set, use function.set_topology() and add steps"
 
@@ -95,6 +95,10 @@ class Shape:
         for name, step in steps.items():
             if isinstance(step, RouterStep):
                 check_routes(step, name)
+            for later in step.before if isinstance(step, ErrorStep) else []:
+                if later not in steps:
+                    near = nearest(later, steps)
+                    raise GraphError(f"step '{name}': cant set before, there is no step named {later}{near}")
 
     def _check_loops(self) -> None:
         """Follow errors as well as results: a handler that leads back to the step it serves never ends."""

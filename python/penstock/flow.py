@@ -43,6 +43,7 @@ class FlowStep(Plotted, BaseStep):
         self.engine = engine
         self.final_step: str | None = None
         self.steps: dict[str, BaseStep] = {}
+        self._awaited: dict[str, list[str]] = {}  # of steps that are not there yet: the error handlers they follow
         self._last = ""
         for step in steps:
             self.insert_step(step.name, step, step.after)
@@ -55,6 +56,9 @@ class FlowStep(Plotted, BaseStep):
         step._parent = self
         self.steps[name] = step
         self._last = name
+        for handler in self._awaited.pop(name, []):
+            if handler in self.steps:
+                self._lead(handler, [name])
 
     def __delitem__(self, name: str) -> None:
         """Take a step away; those that followed it follow what it followed."""
@@ -229,18 +233,19 @@ class FlowStep(Plotted, BaseStep):
             if not isinstance(name, str) or not name or before or arguments:
                 raise GraphError("error_handler takes the name of a step, or a class_name or handler for a new one")
             return name
-        later = [self.known(item, "before") for item in ([before] if isinstance(before, str) else before or [])]
+        later = [before] if isinstance(before, str) else list(before or [])
         if later and self.engine == "sync":
             raise GraphError(
-                f"step '{later[0].name}': the error handler of step '{base}' joins it, and synchronous flow engine "
+                f"step '{later[0]}': the error handler of step '{base}' joins it, and synchronous flow engine "
                 "doesnt support branches; use engine='async', or leave before= out"
             )
+        last = self._last  # what "$prev" means: a handler is no part of the line
         step = self.add_step(class_name, name, handler, **arguments)
         if isinstance(step, TaskStep) and type(step) is TaskStep:
             step = self._as_handler(step, base)
-            step.before = [item.name for item in later]
-        for item in later:
-            item.after.append(step.name)
+            step.before = later
+        self._lead(step.name, later)
+        self._last = last or step.name
         return step.name
 
     def known(self, name: str, call: str) -> BaseStep:
@@ -298,9 +303,8 @@ class FlowStep(Plotted, BaseStep):
         for name, step_fields in (fields.get("steps") or {}).items():
             self[name] = step_from_dict(name, step_fields)
         for name, step in self.steps.items():
-            for later in step.before if isinstance(step, ErrorStep) else []:
-                follower = self.known(later, "before")
-                follower.after += [name] if name not in follower.after else []
+            if isinstance(step, ErrorStep):
+                self._lead(name, step.before)
 
     def _followed(self, after: Any) -> list[str]:
         items = [after] if isinstance(after, (str, BaseStep)) or after is None else after
@@ -358,6 +362,14 @@ class FlowStep(Plotted, BaseStep):
         made.function, made.shape, made.max_iterations = step.function, step.shape, step.max_iterations
         self[step.name] = made
         return made
+
+    def _lead(self, handler: str, before: Iterable[str]) -> None:
+        """Have steps follow an error handler; those that are not there yet, as soon as they are."""
+        for name in before:
+            if name not in self.steps:
+                self._awaited.setdefault(name, []).append(handler)
+            elif handler not in self.steps[name].after:
+                self.steps[name].after.append(handler)
 
     def _free(self, name: str | None, default: str) -> str:
         wanted = name or default or "step"

@@ -231,6 +231,27 @@ def test_an_error_handler_with_arguments_makes_an_error_step(flow):
     assert graph_from_dict(flow.to_dict()).to_dict() == flow.to_dict()
 
 
+def test_a_step_that_is_added_later_follows_the_handler_that_was_put_before_it():
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to(name="raise", handler="json.loads").error_handler("fix", handler="(event)", before="echo")
+    graph.add_step(name="echo", handler="(['echo', event])", after="$prev").respond()
+    assert graph["echo"].after == ["raise", "fix"]
+    assert graph_from_dict(graph.to_dict()).to_dict() == graph.to_dict()
+    with fn.to_mock_server() as server:
+        assert server.test(body=[1]) == ["echo", [1]]
+
+
+def test_a_step_that_never_comes_cannot_follow_a_handler():
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to("(event)", "a").error_handler("fix", handler="(event)", before="ecko").to("(event)", "echo").respond()
+    with pytest.raises(
+        GraphError, match="step 'fix': cant set before, there is no step named ecko; did you mean 'echo'"
+    ):
+        fn.to_mock_server()
+
+
 def test_the_steps_before_which_mlrun_puts_a_handler_follow_it():
     read = graph_from_dict(
         {
