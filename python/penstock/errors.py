@@ -202,6 +202,13 @@ class PathNotFound(BadRequest):
     status_code = 404
 
 
+class NotOffered(BadRequest):
+    """The protocol has it, penstock does not."""
+
+    status_code = 501
+    kind = ""
+
+
 class MLRunBaseError(PenstockError):
     """The base of the errors with MLRun's names."""
 

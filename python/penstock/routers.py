@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from penstock.data_url import read_url
-from penstock.errors import BadRequest, ModelNotFound, PathNotFound, blame
+from penstock.errors import BadRequest, ModelNotFound, NotOffered, PathNotFound, blame
 from penstock.versions import find, split, unknown
+
+_NOT_OFFERED = ("/v2/systemsharedmemory", "/v2/cudasharedmemory", "/v2/trace", "/v2/logging")  # extensions of Triton
 
 
 class Route:
@@ -242,6 +244,8 @@ class BaseModelRouter:
         if path == "/":
             return []
         if path != self.url_prefix and not path.startswith(self.url_prefix + "/"):
+            if path.startswith(_NOT_OFFERED):
+                raise NotOffered(f"{path} is not offered")
             raise PathNotFound(f"illegal path prefix {path}, must start with {self.url_prefix}")
         rest = path[len(self.url_prefix) :].strip("/")
         return [unquote(part) for part in rest.split("/")] if rest else []

@@ -180,7 +180,7 @@ def chosen(outputs: list[dict[str, Any]], asked: object) -> list[dict[str, Any]]
 
 
 def in_json(reply: dict[str, Any]) -> dict[str, Any]:
-    """Return a reply as JSON has it, which knows neither FP16 nor BF16: those go as FP32.
+    """Return a reply as JSON has it, which knows neither FP16 nor BF16: those go as FP32. Metadata stays as it is.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def in_json(reply: dict[str, Any]) -> dict[str, Any]:
     outputs = reply.get("outputs")
     if not isinstance(outputs, list) or not are_tensors(outputs):
         return reply
-    if all(output["datatype"] not in _HALVES for output in outputs):
+    if all(output["datatype"] not in _HALVES or "data" not in output for output in outputs):
         return reply
     return {**reply, "outputs": [_widened(output) for output in outputs]}
 
@@ -199,6 +199,8 @@ def _to_tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     import numpy as np
 
     datatype = _DATATYPES.get(array.dtype.name, "BYTES")
+    if not array.ndim and array.dtype == object:  # a forgotten return, a set ...: its text would look like an answer
+        raise TypeError(f"output '{name}' is of type {type(array.item()).__name__}, which makes no tensor")
     data = array.reshape(-1).tolist()
     if datatype == "BYTES":
         data = [_text(item) if isinstance(item, bytes) else str(item) for item in data]

@@ -99,6 +99,20 @@ def test_halves_are_answered_as_fp32_in_json(server):
         assert types["half"] == types["brain"] == types["sum"] == ("FP32", [3])
 
 
+def test_halves_are_halves_in_metadata(server):
+    status, body = server.get("/v2/models/sums")
+    types = {output["name"]: output["datatype"] for output in body["outputs"]}
+    assert (status, types) == (200, {"sum": "FP32", "half": "FP16", "brain": "BF16", "text": "BYTES"})
+
+
+@pytest.mark.parametrize(
+    "path", ["systemsharedmemory/status", "cudasharedmemory/region/r/register", "trace/setting", "logging"]
+)
+def test_what_of_triton_is_not_here_is_not_offered(server, path):
+    for answer in (server.get(f"/v2/{path}"), server.post({}, f"/v2/{path}")):
+        assert answer == (501, {"error": f"step 'ModelRouter': /v2/{path} is not offered"})
+
+
 @pytest.mark.parametrize("model", ["echo", "sums", "hooked"])
 def test_an_answer_is_packed_if_that_is_asked_for(server, model):
     rows = {"name": "x", "shape": [1000, 2], "datatype": "FP32", "data": [1] * 2000}

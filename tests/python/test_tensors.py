@@ -57,6 +57,12 @@ def test_what_is_wrong_is_refused_by_name(wrong):
         tensors.to_array(wrong)
 
 
+@pytest.mark.parametrize(("result", "kind"), [(None, "NoneType"), ({1, 2}, "set"), ({"a": object()}, "object")])
+def test_what_is_no_tensor_is_no_answer(result, kind):
+    with pytest.raises(TypeError, match=f"output '.*' is of type {kind}, which makes no tensor"):
+        tensors.to_tensors(result)
+
+
 def test_several_inputs_come_by_name():
     arrays = tensors.to_arrays([tensor("FP32", [1]), tensor("INT8", [2]) | {"name": "y"}])
     assert {name: array.tolist() for name, array in arrays.items()} == {"x": [1.0], "y": [2]}
