@@ -96,7 +96,7 @@ class HttpServer:
         if worker is not None:
             worker.start(self.counts)
         watch(compiled.models.values(), self._set_ready)
-        self._inflow = Inflow(server, self._set_ready)
+        self._inflow = self._inflow_of(server)
         server.engine.start()
         if worker is not None and compiled.control is not None:
             for change in worker.changes:
@@ -169,7 +169,7 @@ class HttpServer:
                 await_loaded(compiled.models.values(), unless=lambda: self._closing)
                 if self._closing:
                     raise GraphClosed("the server is being stopped")
-                inflow = Inflow(server, self._set_ready)
+                inflow = self._inflow_of(server)
                 self._attach(server)
                 server.engine.start()
             except BaseException:
@@ -239,6 +239,10 @@ class HttpServer:
         if self._worker is not None and control is not None:
             control.everywhere = self._worker.everywhere
             self._worker.does(control.perform)
+
+    def _inflow_of(self, server: GraphServer) -> Inflow:
+        """Make what brings events to a graph beside the callers; of several processes the first hears the clock."""
+        return Inflow(server, self._set_ready, clock=self._worker is None or self._worker.index == 0)
 
     def _set_ready(self, ready: bool) -> None:
         if not self._closing:

@@ -39,6 +39,8 @@ class Inflow:
         The server; its graph is compiled.
     on_ready : callable
         Called with False when a source cannot go on.
+    clock : bool
+        Whether triggers by the clock are served here: of several processes that serve one port, one does.
 
     Raises
     ------
@@ -46,7 +48,7 @@ class Inflow:
         A source cannot be what a queue or a trigger says.
     """
 
-    def __init__(self, server: GraphServer, on_ready: Callable[[bool], None]) -> None:
+    def __init__(self, server: GraphServer, on_ready: Callable[[bool], None], *, clock: bool = True) -> None:
         self.sources: list[EventSource] = []
         self._started = False
         compiled = server.compiled
@@ -64,7 +66,8 @@ class Inflow:
             elif trigger["kind"] == "cron":
                 from penstock.cron import CronSource
 
-                self.sources.append(CronSource(name, trigger, server.engine.submit))
+                source = CronSource(name, trigger, server.engine.submit)
+                self.sources += [source] if clock else []
             elif trigger["kind"] != "http":
                 _logger.warning("trigger '%s' is of the kind %s, which only Nuclio serves", name, trigger["kind"])
 

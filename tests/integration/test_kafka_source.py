@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from penstock.streams import open_stream
 from served import Served
 
 APP = """
@@ -219,3 +220,13 @@ def penstock(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "penstock", *arguments], capture_output=True, text=True, timeout=60, check=True
     ).stdout
+
+
+@pytest.mark.timeout(60)
+def test_who_writes_makes_the_topic_if_nobody_has_read_it_yet(kafka):
+    stream = open_stream(kafka.path("none-yet"), shards=3)
+    stream.push([{"n": 1}], key="k")
+    stream.push([{"n": 2}], key="k")
+    stream.close()
+    assert sorted(bodies(kafka.read("none-yet", 2)), key=str) == [{"n": 1}, {"n": 2}]
+    assert kafka.partitions("none-yet") == 3

@@ -86,8 +86,6 @@ def post(url, body):
 
 @pytest.mark.timeout(180)
 def test_the_nlp_example_as_two_processes(up, kafka):
-    kafka.make("paragraphs", 2)
-    kafka.make("entities")
     started = up(NLP, INTERNAL_STREAM=kafka.path("paragraphs"), OUTPUT_STREAM=kafka.path("entities"))
     root = started.hear("multi-func", ADDRESS)[1]
     started.hear("enrich", ADDRESS)

@@ -31,6 +31,9 @@ class Topics:
         for dropped in self._admin.delete_topics([self.name(name)]).values():
             dropped.result()
 
+    def partitions(self, name):
+        return len(self._admin.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions)
+
     def end(self, name):
         """Return how many messages a topic has had."""
         consumer = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "reader"})

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 
+import confluent_kafka
 import numpy as np
 import penstock
 import pytest
@@ -225,12 +226,19 @@ else:
     assert issubclass(MissingExtra, GraphError)
 
 
-# The client's own brokers, inside of it, which speak Kafka's protocol on a socket.
-BROKERS = {"test.mock.num.brokers": 1, "bootstrap.servers": "set by the client"}
+@pytest.fixture
+def orders():
+    """A topic of brokers inside of a client, which speak Kafka's protocol on a socket."""
+    client = confluent_kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "set by the client"})
+    client.produce("orders", b"")  # these brokers make topics for a record, and for no other asking
+    assert client.flush(10) == 0
+    (broker,) = client.list_topics(timeout=10).brokers.values()
+    yield f"kafka://{broker.host}:{broker.port}/orders"
+    client.flush(1)  # which had to be kept until here
 
 
-def test_kafka_takes_records_when_the_brokers_have_them():
-    stream = open_stream("kafka:///orders", producer_options=BROKERS)
+def test_kafka_takes_records_when_the_brokers_have_them(orders):
+    stream = open_stream(orders)
     stream.push([{"n": 1}, "two", b"3"], key="k")
     stream.push(4, key=5)
     stream.close()
@@ -238,8 +246,8 @@ def test_kafka_takes_records_when_the_brokers_have_them():
     assert stream.topic == "orders"
 
 
-def test_kafka_raises_what_the_brokers_do_not_take():
-    stream = open_stream("kafka:///orders", producer_options=BROKERS | {"message.max.bytes": 1000})
+def test_kafka_raises_what_the_brokers_do_not_take(orders):
+    stream = open_stream(orders, producer_options={"message.max.bytes": 1000})
     with pytest.raises(StreamError, match="cannot push to the topic orders: .*size"):
         stream.push("x" * 2000)
     stream.close()

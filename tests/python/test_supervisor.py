@@ -40,6 +40,13 @@ def hang(body):
 hangs = penstock.new_function("hangs")
 hangs.set_topology("flow").to(hang).respond()
 
+def note(body):
+    with open(os.environ["NOTED"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+
+ticks = penstock.new_function("ticks").add_cron_trigger(interval="20ms")
+ticks.set_topology("flow").to(note)
+
 broken = penstock.new_function("broken")
 broken.set_topology("flow").to("dubble")
 
@@ -259,6 +266,16 @@ def test_a_port_in_use_is_one_line_and_exit_1(graphs, serve):
         1,
         f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port\n",
     )
+
+
+def test_of_several_processes_one_hears_the_clock(serve, tmp_path, monkeypatch):
+    noted = tmp_path / "noted"
+    monkeypatch.setenv("NOTED", str(noted))
+    server = serve("ticks")
+    wait_for(lambda: counted(server)["penstock_workers"] == 2)
+    before = len(noted.read_text().split()) if noted.exists() else 0
+    wait_for(lambda: noted.exists() and len(noted.read_text().split()) > before + 20)
+    assert len(set(noted.read_text().split())) == 1
 
 
 def test_ports_are_let_go_of_if_one_of_two_is_taken():

@@ -20,8 +20,11 @@ def make_topics(reading: Reading) -> bool:
     return make(reading.brokers, wanted, reading.producer())
 
 
-def make(brokers: str, wanted: dict[str, int], client: dict[str, Any] | None = None) -> bool:
-    """Make these topics, with as many partitions, unless they are there."""
+def make(
+    brokers: str, wanted: dict[str, int], client: dict[str, Any] | None = None, *, timeout: float = _SECONDS
+) -> bool:
+    """Make these topics, with as many partitions, unless they are there; tell whether the brokers could be asked."""
+    timeout = min(timeout, _SECONDS)
     load_extra("confluent_kafka", "kafka", f"the stream of '{next(iter(wanted), '')}'")
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
@@ -29,9 +32,9 @@ def make(brokers: str, wanted: dict[str, int], client: dict[str, Any] | None = N
 
     try:
         admin = AdminClient({"bootstrap.servers": brokers} | (client or {}), logger=logging.getLogger("penstock.kafka"))
-        known = admin.list_topics(timeout=_SECONDS).topics
+        known = admin.list_topics(timeout=timeout).topics
         missing = [NewTopic(topic, shards) for topic, shards in wanted.items() if topic not in known]
-        for made in admin.create_topics(missing, request_timeout=_SECONDS).values() if missing else ():
+        for made in admin.create_topics(missing, request_timeout=timeout).values() if missing else ():
             _heed(made, KafkaError.TOPIC_ALREADY_EXISTS, KafkaException)
     except KafkaException as error:
         _logger.error("the topics %s cannot be seen to for now: %s", ", ".join(wanted), error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
 from penstock.kafka.settings import address_of, connection_of
+from penstock.kafka.topics import make
 from penstock.streams.records import as_bytes, as_list
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ _SECONDS = 30.0
 
 class KafkaStream:
     """A Kafka topic. A push returns when the brokers have its records, on all replicas that are in sync.
+
+    A topic that is missing is made by the first push.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ class KafkaStream:
         Seconds that a push may take.
     transactions : Transactions, optional
         What the records are part of; a push returns when the client has them.
+    shards : int
+        Partitions of a topic that has to be made.
     **options
         Credentials in MLRun's words: ``sasl_user``, ``sasl_pass``, ``sasl``, ``tls``, ``caCert`` ...
     """
@@ -46,10 +51,15 @@ class KafkaStream:
         producer_options: dict[str, Any] | None = None,
         timeout: float = _SECONDS,
         transactions: Transactions | None = None,
+        shards: int = 1,
         **options: Any,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
         brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
+        self._brokers, self._shards = brokers, shards
+        self._client = connection_of({**options, "client_options": producer_options})
+        self._timeout = timeout
+        self._is_there = False
         self._transactions = transactions
         if transactions is not None:
             return
@@ -61,7 +71,6 @@ class KafkaStream:
             **connection_of(options),
             **(producer_options or {}),
         }
-        self._timeout = timeout
         try:
             self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))
         except kafka.KafkaException as error:
@@ -83,6 +92,8 @@ class KafkaStream:
         list
             For each record None, or why the brokers do not have it.
         """
+        if not self._is_there:
+            self._is_there = make(self._brokers, {self.topic: self._shards}, self._client, timeout=self._timeout)
         if self._transactions is not None:
             return self._push_along(records, self._transactions)
         rows = records if isinstance(records, list) else list(records)

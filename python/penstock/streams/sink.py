@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from penstock.streams import OutputStream, open_stream
+from penstock.streams import OutputStream, open_stream, scheme_of
 from penstock.streams.records import wrap
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Options of a queue that say who reads it, and how: its writer has no use for them.
 _OF_READERS = (
-    *("group", "shards", "retention_in_hours", "trigger_args", "initial_offset", "client_options"),
+    *("group", "retention_in_hours", "trigger_args", "initial_offset", "client_options"),
     *("dead_letter", "on_poison", "guarantee", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"),
 )
 
@@ -51,8 +51,9 @@ class QueueSink:
     ) -> None:
         self.full_event = full_event
         self._sharding = sharding_func
+        left_out = _OF_READERS if scheme_of(path) == "kafka" else (*_OF_READERS, "shards")
         self.stream: OutputStream = open_stream(
-            path, **{key: value for key, value in options.items() if key not in _OF_READERS}
+            path, **{key: value for key, value in options.items() if key not in left_out}
         )
 
     def do_event(self, event: Event) -> Event:
