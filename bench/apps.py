@@ -48,6 +48,16 @@ class Image(Small):
         return body["inputs"].mean(axis=(1, 2, 3), keepdims=True)
 
 
+class Scores(Small):
+    """Gets an image, answers with 1,000 scores, as a classifier does."""
+
+    def load(self):
+        self.scores = np.random.default_rng(0).normal(size=(1, 1000)).astype("float32")
+
+    def predict(self, body):
+        return self.scores + body["inputs"][0, 0, 0, 0]
+
+
 class Echo(Small):
     """Answers with what it is asked: all that is left to pay for is the wire, both ways."""
 
@@ -95,6 +105,7 @@ def router(name, **models):
 
 small = router("small", m=Small)
 image = router("image", m=Image)
+scores = router("scores", m=Scores)
 echo = router("echo", m=Echo)
 busy = router("busy", m=Busy)
 twenty = router("twenty", m=Small, **{f"m{number}": Small for number in range(19)})

@@ -1,4 +1,4 @@
-"""The rows of the wire: gRPC, and tensors of 600 KB each way. What counts is the processor time of the server."""
+"""The rows of the wire: gRPC, and tensors of 600 KB. What counts is the processor time of the server."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def grpc(load, _build):
 
 
 def tensors(load, _build):
-    """Measure what 1x3x224x224 FP32 there and back costs the server: binary, over gRPC, and as JSON."""
+    """Measure what 1x3x224x224 FP32 costs the server: binary, over gRPC and as JSON; a classifier, and an echo."""
     generator = random.Random(1)
     values = [round(generator.gauss(0, 1), 7) for _ in range(VALUES)]
     raw = struct.pack(f"<{VALUES}f", *values)
@@ -79,18 +79,19 @@ def tensors(load, _build):
     as_bytes = load.folder / "tensor.bin"
     as_bytes.write_bytes(head + raw)
     binary = {"Inference-Header-Content-Length": len(head), "Content-Type": "application/octet-stream"}
-    with both_fronts("echo") as (pid, port, grpc_port):
-        call = GrpcLoad(load.folder, infer_message(SHAPE, raw))
-        call.check(grpc_port, raw[-8:])
-        rounds = in_turn(
-            ROUNDS,
-            rest=partial(costing, pid, partial(load, port, INFER, 1, 1.0, body=as_bytes, headers=binary)),
-            grpc=partial(costing, pid, partial(call, grpc_port, 1, 1, 1.0)),
-            json=partial(costing, pid, partial(load, port, INFER, 1, 1.0, body=as_json)),
-        )
-    size = f"{len(raw) / 1e6:.1f} MB"
-    for name, text, target in (("rest", "REST, binary", 0.2), ("grpc", "gRPC", 0.2), ("json", "JSON", 10.0)):
-        p50 = median(of(rounds[name], "p50_us")) / 1000
-        note = f"{size} in and out, the kernel's share included; c=1 p50 {p50:.2f} ms"
-        title = f"1x3x224x224 FP32 there and back, {text}: server's CPU"
-        yield row(title, of(rounds[name], "cpu_ms"), target, unit="ms", note=note)
+    cases = (("rest", "REST, binary", 0.2), ("grpc", "gRPC", 0.2), ("json", "JSON", 10.0))
+    for app, what, judged in (("scores", "in, 1,000 scores out", True), ("echo", "there and back", False)):
+        with both_fronts(app) as (pid, port, grpc_port):
+            call = GrpcLoad(load.folder, infer_message(SHAPE, raw))
+            call.check(grpc_port, b"" if judged else raw[-8:])
+            rounds = in_turn(
+                ROUNDS,
+                rest=partial(costing, pid, partial(load, port, INFER, 1, SECONDS, body=as_bytes, headers=binary)),
+                grpc=partial(costing, pid, partial(call, grpc_port, 1, 1, SECONDS)),
+                json=partial(costing, pid, partial(load, port, INFER, 1, SECONDS, body=as_json)),
+            )
+        for name, text, target in cases:
+            p50 = median(of(rounds[name], "p50_us")) / 1000
+            note = f"{len(raw) / 1e6:.1f} MB as bytes; the kernel's share included; c=1 p50 {p50:.2f} ms"
+            title = f"{'' if judged else '  '}1x3x224x224 FP32 {what}, {text}: server's CPU"
+            yield row(title, of(rounds[name], "cpu_ms"), target if judged else None, unit="ms", note=note)

@@ -18,7 +18,7 @@ namespace asio = boost::asio;
 
 constexpr std::size_t kReadSize = 8 * 1024;      ///< bytes of a head or of chunks to read at once
 constexpr std::size_t kBodyStep = 256 * 1024;    ///< bytes of a body to make room for at once
-constexpr std::size_t kBodyPadding = 64;         ///< what simdjson reads behind a text
+constexpr std::size_t kBodyPadding = 128;        ///< what simdjson reads behind a text, and room to align tensors
 constexpr std::size_t kDiscarded = 1024 * 1024;  ///< bytes to throw away before a client is cut off
 constexpr std::size_t kKeptBuffer = 64 * 1024;   ///< memory an idle connection may keep
 

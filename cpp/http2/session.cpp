@@ -15,7 +15,7 @@ namespace penstock::http2 {
 namespace {
 
 constexpr std::int32_t kConnectionWindow = 16 * 1024 * 1024;  ///< bytes a client may send ahead on all streams
-constexpr std::uint32_t kStreamWindow = 1024 * 1024;          ///< bytes a client may send ahead on one
+constexpr std::uint32_t kStreamWindow = 2 * 1024 * 1024;      ///< bytes a client may send ahead on one: twice an image
 constexpr std::uint32_t kFrameSize = 64 * 1024;
 constexpr std::uint32_t kHeadSize = 32 * 1024;
 

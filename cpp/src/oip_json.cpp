@@ -299,9 +299,12 @@ InferRequest decode_binary_request(std::string&& body, std::size_t json_size, An
   if (json_size > body.size())
     refuse("Inference-Header-Content-Length is " + std::to_string(json_size) + ", but the body has " +
            std::to_string(body.size()) + " bytes");
+  // Spaces behind the JSON move the tensors to where they can be used in place.
+  const std::size_t gap = (alignof(std::uint64_t) - json_size % alignof(std::uint64_t)) % alignof(std::uint64_t);
+  if (gap != 0) body.insert(json_size, gap, ' ');
   make_room(body);
   const auto whole = std::make_shared<std::string>(std::move(body));
-  Tail tail{whole, std::string_view(*whole).substr(json_size)};
+  Tail tail{whole, std::string_view(*whole).substr(json_size + gap)};
   Parser parser;
   try {
     od::document document = parser.read(*whole, json_size);

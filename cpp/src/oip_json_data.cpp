@@ -1,58 +1,26 @@
 #include "oip_json_data.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <charconv>
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
+#include <string_view>
 #include <utility>
+
+#include "oip_json_numbers.hpp"
 
 namespace penstock::json {
 namespace {
 
 constexpr std::size_t kMaxRank = 32;
 
-/// Reads one element; false if it is none of the type.
-template <class T>
-bool read_element(od::value& value, T& element) {
-  if constexpr (std::is_same_v<T, bool>) {
-    return value.get_bool().get(element) == simdjson::SUCCESS;
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    std::string_view text;
-    if (value.get_string().get(text) != simdjson::SUCCESS) return false;
-    element = text;
-    return true;
-  } else if constexpr (std::is_floating_point_v<T>) {
-    double number = 0;
-    if (value.get_double().get(number) != simdjson::SUCCESS) {
-      if (value.type().value() != od::json_type::null || !value.is_null()) return false;
-      number = std::numeric_limits<double>::quiet_NaN();
-    }
-    element = static_cast<T>(number);
-    return !(element > std::numeric_limits<T>::max() || element < std::numeric_limits<T>::lowest());
-  } else {
-    using Wide = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
-    simdjson::simdjson_result<Wide> read = [&value] {
-      if constexpr (std::is_signed_v<T>)
-        return value.get_int64();
-      else
-        return value.get_uint64();
-    }();
-    Wide number = 0;
-    if (std::move(read).get(number) != simdjson::SUCCESS) return false;
-    element = static_cast<T>(number);
-    return static_cast<Wide>(element) == number;
-  }
-}
-
-/// Reads `data`, flat or nested as the shape says; `put` gets the first `room` elements.
-template <class T, class Put>
-class DataReader {
+/// Reads the strings of a tensor's `data`, flat or nested as its shape says; keeps as many as there is room for.
+class StringReader {
  public:
-  DataReader(const Tensor& tensor, std::size_t room, Put put) : tensor_(tensor), room_(room), put_(put) {}
+  StringReader(Tensor& tensor, std::size_t room) : tensor_(tensor), room_(room) {}
 
-  /// Returns the number of elements, which may be more than there was room for.
+  /// Returns their number, which may be more than there was room for.
   std::size_t read(od::array array) {
     bool first = true;
     for (auto item : array) {
@@ -65,13 +33,13 @@ class DataReader {
       }
       ++rows_;
     }
-    if (nested_ && rows_ != tensor_.shape[0]) ragged();
+    if (nested_ && rows_ != tensor_.shape[0]) refuse_nesting(tensor_);
     return count_;
   }
 
  private:
   void read_rows(od::value& value, std::size_t depth) {
-    if (depth >= tensor_.shape.size() || value.type().value() != od::json_type::array) ragged();
+    if (depth >= tensor_.shape.size() || value.type().value() != od::json_type::array) refuse_nesting(tensor_);
     const bool innermost = depth + 1 == tensor_.shape.size();
     std::int64_t rows = 0;
     od::array elements = value.get_array().value();
@@ -84,22 +52,18 @@ class DataReader {
       }
       ++rows;
     }
-    if (rows != tensor_.shape[depth]) ragged();
+    if (rows != tensor_.shape[depth]) refuse_nesting(tensor_);
   }
 
   void read_one(od::value& value) {
-    T element{};
-    if (!read_element(value, element))
-      refuse("element " + std::to_string(count_) + " of data is not a valid " + std::string(name_of(tensor_.type)));
-    if (count_ < room_) put_(count_, std::move(element));
+    std::string_view text;
+    if (value.get_string().get(text) != simdjson::SUCCESS) refuse_element(count_, tensor_);
+    if (count_ < room_) tensor_.strings.emplace_back(text);  // memory grows with what is there: more than of the text
     ++count_;
   }
 
-  [[noreturn]] void ragged() const { refuse("the nesting of data does not match shape " + shape_text(tensor_.shape)); }
-
-  const Tensor& tensor_;
+  Tensor& tensor_;
   const std::size_t room_;
-  Put put_;
   std::size_t count_ = 0;
   std::int64_t rows_ = 0;
   bool nested_ = false;
@@ -112,9 +76,7 @@ std::size_t room_for(const Tensor& tensor, std::size_t most) {
   return std::min(*count, most);
 }
 
-template <class T, class Put>
-void read_elements(od::array array, const Tensor& tensor, std::size_t room, Put put) {
-  const std::size_t count = DataReader<T, Put>(tensor, room, put).read(array);
+void check_count(std::size_t count, const Tensor& tensor) {
   if (count != *element_count(tensor.shape))
     refuse(std::to_string(count) + " values for shape " + shape_text(tensor.shape));
 }
@@ -123,20 +85,36 @@ template <class T>
 void read_numbers(od::array array, Tensor& tensor, std::size_t most) {
   const std::size_t room = room_for(tensor, most);
   const std::shared_ptr<T[]> memory = std::make_shared_for_overwrite<T[]>(std::max<std::size_t>(room, 1));
-  read_elements<T>(array, tensor, room, [elements = memory.get()](std::size_t i, T element) { elements[i] = element; });
+  check_count(NumberReader<T>(tensor, array.raw_json().value(), memory.get(), room).read(), tensor);
   tensor.data = reinterpret_cast<const std::byte*>(memory.get());
   tensor.size = room * sizeof(T);
   tensor.storage = memory;
 }
 
-/// Memory grows with what is there: a string takes more of it than of the text.
 void read_strings(od::array array, Tensor& tensor, std::size_t most) {
-  read_elements<std::string>(array, tensor, room_for(tensor, most), [&tensor](std::size_t, std::string&& element) {
-    tensor.strings.push_back(std::move(element));
-  });
+  check_count(StringReader(tensor, room_for(tensor, most)).read(array), tensor);
 }
 
 }  // namespace
+
+bool read_double(std::string_view text, double& number) {
+#if defined(__cpp_lib_to_chars)
+  const std::size_t point = text.find('.');  // JSON wants a digit behind it
+  const bool whole = point == std::string_view::npos || (point + 1 < text.size() && is_digit(text[point + 1]));
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc()) return whole && end == text.data() + text.size();
+#endif
+  thread_local simdjson::dom::parser parser;
+  return parser.parse(text.data(), text.size()).get_double().get(number) == simdjson::SUCCESS;
+}
+
+void refuse_element(std::size_t index, const Tensor& tensor) {
+  refuse("element " + std::to_string(index) + " of data is not a valid " + std::string(name_of(tensor.type)));
+}
+
+void refuse_nesting(const Tensor& tensor) {
+  refuse("the nesting of data does not match shape " + shape_text(tensor.shape));
+}
 
 std::vector<std::int64_t> read_shape(od::value value) {
   if (value.type().value() != od::json_type::array) refuse("shape must be an array of integers");
@@ -154,7 +132,7 @@ std::vector<std::int64_t> read_shape(od::value value) {
 
 void read_data(od::value value, Tensor& tensor, std::size_t most) {
   if (value.type().value() != od::json_type::array) refuse("data must be an array");
-  const od::array array = value.get_array().value();
+  od::array array = value.get_array().value();
   switch (tensor.type) {
     case DataType::kBool:
       return read_numbers<bool>(array, tensor, most);
