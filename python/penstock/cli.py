@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from penstock.deploying.commands import deploy
 from penstock.errors import GraphError, MLRunInvalidArgumentError, PenstockError
 from penstock.kafka.commands import dlq
 from penstock.plotting.draw import TEXTS
+from penstock.starting import ended_by
 from penstock.targets import TargetError, load_target, load_target_anew
 
 _EXAMPLES = """\b
@@ -126,17 +128,18 @@ def serve(  # noqa: PLR0917  # an argument an option
             from penstock.supervisor import supervise
 
             sys.exit(supervise(workers=workers, host=host, port=port, grpc_port=grpc_port, options=checked))
-        function, module = load_target(target)
-        function.serve(
-            host,
-            port,
-            grpc_port=grpc_port,
-            namespace=module,
-            current_function=current_function,
-            worker=worker,
-            renew=lambda: load_target_anew(target),
-            **options,
-        )
+        with ended_by(signal.SIGTERM, signal.SIGINT):  # until the server hears them
+            function, module = load_target(target)
+            function.serve(
+                host,
+                port,
+                grpc_port=grpc_port,
+                namespace=module,
+                current_function=current_function,
+                worker=worker,
+                renew=lambda: load_target_anew(target),
+                **options,
+            )
     except TargetError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
     except PenstockError as error:

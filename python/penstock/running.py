@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.errors import GraphError
 from penstock.ports import check_port
 from penstock.settings import FunctionSettings
+from penstock.starting import ended_by
 
 if TYPE_CHECKING:
     from penstock.deploying.local import LocalServer
@@ -213,7 +215,6 @@ class RunningFunction(FunctionSettings):
         load(checked)  # what is wrong is said before models are loaded
         current_function = current_function or os.environ.get("SERVING_CURRENT_FUNCTION") or None
         caller = _globals(sys._getframe(1))
-        server = self._to_serve([namespace], caller, current_function, checked)
         from penstock.serve import serve
 
         def anew() -> GraphServer:
@@ -221,15 +222,16 @@ class RunningFunction(FunctionSettings):
             function, found = renew()
             return function._to_serve([found], caller, current_function, checked)
 
-        serve(
-            server,
-            host=host,
-            port=port,
-            grpc_port=grpc_port,
-            options=checked,
-            worker=worker,
-            renew=None if renew is None else anew,
-        )
+        with ended_by(signal.SIGTERM):  # until the server hears it
+            serve(
+                self._to_serve([namespace], caller, current_function, checked),
+                host=host,
+                port=port,
+                grpc_port=grpc_port,
+                options=checked,
+                worker=worker,
+                renew=None if renew is None else anew,
+            )
         if worker is not None:
             raise SystemExit(0)  # what follows in the program is for the process that watches over this one
 
