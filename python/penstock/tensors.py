@@ -204,8 +204,8 @@ def _to_tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     data = array.reshape(-1).tolist()
     if datatype == "BYTES":
         data = [_text(item) if isinstance(item, bytes) else str(item) for item in data]
-    elif array.dtype.kind == "f" and not np.isfinite(array).all():
-        data = [item if math.isfinite(item) else None for item in data]
+    elif array.dtype.kind == "f" and np.isnan(array).any():  # infinities stay: bytes have them, JSON makes them null
+        data = [None if math.isnan(item) else item for item in data]
     return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
 
 

@@ -81,6 +81,14 @@ def several_outputs(client):
     assert result.get_response()["parameters"] == {"hooked": True}
 
 
+def numbers_that_are_none(client):
+    rows = given("x", np.array([[np.inf, 1], [-np.inf, 1], [np.nan, 1]], "float32"), "FP32")
+    for model in ("sums", "hooked"):  # the second one's answers pass through Python
+        assert str(client.infer(model, [rows]).as_numpy("sum").tolist()) == "[inf, -inf, nan]"
+        asked = [triton.InferRequestedOutput("sum", binary_data=False)]
+        assert client.infer(model, [rows], outputs=asked).get_output("sum")["data"] == [None, None, None]
+
+
 def classification(client):
     outputs = [triton.InferRequestedOutput("OUT", class_count=2)]
     scores = given("x", np.array([[0.1, 0.7, 0.2]], "float32"), "FP32")
@@ -236,6 +244,7 @@ CHECKS = {
     check.__name__: check
     for check in (
         every_datatype, bytes_of_any_kind, mixed_inputs, empty_tensors, several_outputs, classification, compression,
+        numbers_that_are_none,
         errors, parameters, scalars_and_several_dimensions, large_tensors, headers_and_sequences, many_at_once,
         statistics, asynchronous, management, raw_bytes,
     )
