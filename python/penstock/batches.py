@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from penstock.batch_handlers import alone_after_failure, in_lists_of_one
 from penstock.batch_rows import form_of, join, rows_of, split
 from penstock.counting import now
 from penstock.errors import GraphError, PenstockError
@@ -48,12 +49,14 @@ def in_batches(name: str, kind: str, target: Any, options: Options) -> Any:
         return BatchedModel(target, Rules(options.max_batch_size, options.pad, isolate))
     if options.pad is not None:
         raise GraphError(f"step '{name}': pad= is for models, whose rows are joined; a handler gets a list of bodies")
+    if options.max_batch_size == 1:
+        return in_lists_of_one(target)
     return alone_after_failure(target) if options.isolate else target
 
 
 def batch_options(options: Options) -> dict[str, Any]:
     """Return what the core is told about a step's batches, if it has them."""
-    if options.max_batch_size == 1:
+    if options.max_batch_size <= 1:
         return {}
     return {
         "batch_delay": options.max_delay,
@@ -103,50 +106,6 @@ class BatchedModel:
             return hash(form) & (2**64 - 1), min(max(rows_of(inputs), 1), _MOST), priority
         except Exception:  # what is wrong with the inputs is said when they are validated
             return 0, 1, priority
-
-
-def alone_after_failure(handler: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
-    """Have a handler of batches called for each body alone when it has failed for all together.
-
-    Examples
-    --------
-    >>> handler = alone_after_failure(lambda bodies: [10 // body for body in bodies])
-    >>> handler([5, 2]), handler([5, 0])
-    ([2, 5], [2, ZeroDivisionError('integer division or modulo by zero')])
-    """
-
-    def call(bodies: list[Any]) -> Any:
-        try:
-            result = handler(bodies)
-        except Exception:
-            if len(bodies) == 1:
-                raise
-            return [_alone(handler, body) for body in bodies]
-        return _alone_later(handler, result, bodies) if type(result) is CoroutineType else result
-
-    return call
-
-
-def _alone(handler: Callable[[list[Any]], Any], body: Any) -> Any:
-    try:
-        return handler([body])[0]
-    except Exception as error:
-        return error
-
-
-async def _alone_later(handler: Callable[[list[Any]], Any], coroutine: Any, bodies: list[Any]) -> Any:
-    async def alone(body: Any) -> Any:
-        try:
-            return (await handler([body]))[0]
-        except Exception as error:
-            return error
-
-    try:
-        return await coroutine
-    except Exception:
-        if len(bodies) == 1:
-            raise
-        return await asyncio.gather(*(alone(body) for body in bodies))
 
 
 @dataclasses.dataclass

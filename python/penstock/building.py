@@ -85,7 +85,7 @@ class StepBuilder:
     def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
         options = step.options
         self._coroutines = self._coroutines or loaded.concurrency > 1
-        if options.max_batch_size > 1 and (
+        if options.max_batch_size and (
             loaded.kind not in ("map", "model") or (loaded.kind == "map" and loaded.full_event)
         ):
             what = f"{step.class_name}" if loaded.kind != "map" else "a step with full_event or do_event"
@@ -123,7 +123,7 @@ class StepBuilder:
         capacity = max(options.capacity or max(_CAPACITY, size), min(2, batch_size))
         if capacity < options.max_batch_size:
             raise GraphError(f"step '{name}': its queue holds {capacity} events, so a batch of {size} could never fill")
-        if options.max_batch_size > 1:
+        if options.max_batch_size > 1 or (options.max_batch_size and kind == "map" and not more.get("full_event")):
             target = in_batches(name, kind, target, options)
             concurrency = 1  # while one batch is handled, the next one forms
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from penstock.resolve import compile_expression, is_expression, qualified_name
 class Options:
     """The engine's options of a step; None where the engine's default holds. Times are seconds."""
 
-    max_batch_size: int = 1
+    max_batch_size: int = 0  # 0 is no batch; a batch of 1 is still one: a handler gets a list
     max_delay: float = 0.0
     preferred: tuple[int, ...] = ()  # sizes of batches, ascending
     pad: Any = None  # what rows of different lengths are filled up with; None if they are not joined
@@ -63,7 +64,8 @@ def whole(step: str, option: str, value: Any, least: int = 1) -> int:
 
 def seconds(step: str, option: str, value: Any, *, above_zero: bool) -> float:
     """Check a time in seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or (above_zero and value == 0):
+    number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not number or value < 0 or (above_zero and value == 0):
         raise GraphError(f"step '{step}': {option} is a number of seconds, not {value!r}")
     return float(value)
 

@@ -8,8 +8,9 @@ import penstock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from penstock.batch_handlers import alone_after_failure
 from penstock.batch_rows import form_of, join, split
-from penstock.batches import BatchedModel, Rules, alone_after_failure, infer_batch
+from penstock.batches import BatchedModel, Rules, infer_batch
 from penstock.errors import GraphError, PenstockError, StepError
 from penstock.serving import V2ModelServer
 
@@ -382,3 +383,28 @@ def test_the_options_are_written_down_and_read_back():
     written = step.to_dict()["engine_options"]
     assert written == {"max_batch_size": 8, "preferred": [4, 8], "pad": -1, "isolate": False}
     assert type(step.options).from_dict(written) == step.options
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_batch_of_one_is_a_list_too(later):
+    def divide(bodies):
+        assert isinstance(bodies, list)
+        return [10 // body if body else ValueError("zero") for body in bodies]
+
+    async def divide_later(bodies):
+        return divide(bodies)
+
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to(divide_later if later else divide, "divide").batch(max_size=1).respond()
+    with fn.to_mock_server() as server:
+        assert [server.test(body=body) for body in (5, 2)] == [2, 5]
+        with pytest.raises(StepError, match=r"failed \(500\): ValueError: zero"):
+            server.test(body=0)
+
+
+@pytest.mark.parametrize(("returned", "text"), [([1, 2], "had 1 event, the handler returned 2"), (5, "not iterable")])
+def test_a_batch_of_one_has_one_result(returned, text):
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to(lambda _: returned, "wrong").batch(max_size=1).respond()
+    with fn.to_mock_server() as server, pytest.raises(StepError, match=text):
+        server.test(body=0)

@@ -103,7 +103,17 @@ def test_the_fluent_options_return_the_step_and_are_kept(flow):
 
 @pytest.mark.parametrize(
     ("call", "value"),
-    [("batch", 0), ("batch", "3"), ("concurrency", 0), ("queue", -1), ("timeout", 0), ("timeout", -1), ("queue", 1.5)],
+    [
+        ("batch", 0),
+        ("batch", "3"),
+        ("concurrency", 0),
+        ("queue", -1),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("queue", 1.5),
+    ],
 )
 def test_options_that_cannot_be_are_refused_at_once(flow, call, value):
     with pytest.raises(GraphError, match="step 'a'"):
