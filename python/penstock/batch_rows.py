@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rows_of(inputs: Any) -> int:
-    """Return how many rows the inputs of a request have.
+    """Return how many rows the inputs of a request have; a scalar is one.
 
     Examples
     --------
@@ -21,10 +21,10 @@ def rows_of(inputs: Any) -> int:
     (2, 5)
     """
     if isinstance(inputs, Mapping):
-        return len(next(iter(inputs.values())))
+        inputs = next(iter(inputs.values()))
     if tensors.are_tensors(inputs):
-        return int(inputs[0]["shape"][0])
-    return len(inputs)
+        return int(next(iter(inputs[0]["shape"]), 1))
+    return 1 if getattr(inputs, "shape", None) == () else len(inputs)
 
 
 def form_of(inputs: Any, *, padded: bool = False) -> Any:

@@ -385,6 +385,19 @@ def test_the_options_are_written_down_and_read_back():
     assert type(step.options).from_dict(written) == step.options
 
 
+def test_a_scalar_stays_alone():
+    class Double(Seen):
+        def predict(self, body):
+            return body["inputs"] * 2
+
+    fn = penstock.new_function("f")
+    fn.add_model("m", class_name=Double).batch(max_size=8)
+    scalar = {"name": "x", "shape": [], "datatype": "FP32", "data": [5]}
+    with fn.to_mock_server() as server:
+        (output,) = server.test("/v2/models/m/infer", body={"inputs": [scalar]})["outputs"]
+        assert (output["shape"], output["data"]) == ([], [10])
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_a_batch_of_one_is_a_list_too(later):
     def divide(bodies):
