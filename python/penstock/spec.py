@@ -103,6 +103,10 @@ class Target:
         if isinstance(class_name, str):
             target.class_name = class_name
         elif class_name is not None:
+            if type(class_name).__module__ == "builtins" and not callable(class_name):
+                raise GraphError(
+                    f"a step runs a function, a class, an object with a method do, or one's name; not {class_name!r}"
+                )
             target.class_object = class_name
             target.class_name = qualified_name(class_name if inspect.isclass(class_name) else type(class_name))
         if isinstance(handler, str):
@@ -200,5 +204,14 @@ def plain(value: Any) -> Any:
 
 
 def without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what says nothing, as MLRun does."""
-    return {key: value for key, value in fields.items() if value is not None and value not in ("", [], {}, False)}
+    """Leave out what says nothing, as MLRun does.
+
+    Examples
+    --------
+    >>> without_empty({"path": "", "minReplicas": 0, "verbose": False})
+    {'minReplicas': 0}
+    """
+    nothing: tuple[Any, ...] = ("", [], {})
+    return {
+        key: value for key, value in fields.items() if value is not None and value is not False and value not in nothing
+    }

@@ -230,3 +230,16 @@ def test_who_writes_makes_the_topic_if_nobody_has_read_it_yet(kafka):
     stream.close()
     assert sorted(bodies(kafka.read("none-yet", 2)), key=str) == [{"n": 1}, {"n": 2}]
     assert kafka.partitions("none-yet") == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_topic_of_dead_letters_that_is_not_there_is_an_error_and_an_empty_one_none(kafka):
+    command = [sys.executable, "-m", "penstock", "dlq"]
+    for what in ("show", "replay"):
+        done = subprocess.run(
+            [*command, what, kafka.path("nowhere")], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, "Unknown topic" in done.stderr) == (1, True)
+    path = kafka.make("dead", 3)
+    assert penstock("dlq", "show", path) == ""
+    assert penstock("dlq", "replay", path) == "0 sent back\n"

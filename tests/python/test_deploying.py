@@ -66,6 +66,7 @@ def test_the_source_goes_along_with_what_it_imports(write_source, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n")
     files = files_of(function, "compose", module=names, include=["table.csv"])
     assert {"app/doubles.py", "app/shapes.py", "app/table.csv"} <= set(files)
+    assert "shapes" not in files["requirements.txt"].decode()
     assert json.loads(files["app/function.json"])["spec"]["filename"] == "/app/doubles.py"
 
 
@@ -106,6 +107,13 @@ def test_a_module_of_no_package_is_noted(write_source, tmp_path, capsys):
     function.spec.filename = str(tmp_path / "doubles.py")
     function.deploy("compose", str(tmp_path / "out"))
     assert "note: the module nowhere_at_all is of no package here" in capsys.readouterr().err
+
+
+def test_a_name_of_a_file_that_goes_along_is_no_module_of_no_package(write_source, tmp_path, capsys):
+    function, _ = write_source(SOURCE.replace("import shapes", "import shapes\nfrom shapes import twice"))
+    function.spec.filename = str(tmp_path / "doubles.py")
+    function.deploy("compose", str(tmp_path / "out"))
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_a_function_that_was_exported_carries_its_source_itself(write_source, tmp_path):
@@ -225,6 +233,30 @@ def test_a_queue_in_memory_becomes_a_topic_of_the_brokers_named():
     assert "penstock[kafka]" in files["requirements.txt"].decode()
 
 
+def test_credentials_of_a_queue_are_the_triggers_too_and_named_only(capsys, tmp_path):
+    fn = penstock.new_function("f")
+    options = {"sasl_user": "me", "sasl_pass": "${KAFKA_PASS}", "caCert": "${KAFKA_CA}"}
+    graph = fn.set_topology("flow").to(">>", "q", path="kafka://k:9092/in", **options)
+    graph.to("(event)", name="s", function="later")
+    fn.add_child_function("later")
+    trigger = yaml.safe_load(files_of(fn, "nuclio")["f-later/function.yaml"])["spec"]["triggers"]["queue"]
+    assert trigger["attributes"]["sasl"] == {"user": "me", "password": "${KAFKA_PASS}", "enable": True}
+    assert trigger["attributes"]["tls"] == {"enable": True}
+    assert trigger["attributes"]["caCert"] == "${KAFKA_CA}"
+    fn.deploy("k8s", str(tmp_path / "out"))
+    assert "KEDA needs them, too" in capsys.readouterr().err
+
+
+def test_no_replicas_at_all_are_a_number_of_replicas():
+    fn = expression()
+    fn.spec.min_replicas, fn.spec.max_replicas = 0, 3
+    fn.with_http(worker_timeout=0)
+    spec = yaml.safe_load(files_of(fn, "nuclio")["adds/function.yaml"])["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (0, 3)
+    assert spec["triggers"]["http"]["workerAvailabilityTimeoutMilliseconds"] == 0
+    assert fn.to_dict()["spec"]["min_replicas"] == 0
+
+
 def test_compose_brings_kafka_and_its_topics():
     services = yaml.safe_load(files_of(chain(), "compose")["compose.yaml"])["services"]
     assert "--topic chain-q --partitions 4" in services["topics"]["command"][0]
@@ -287,6 +319,14 @@ def test_kafka_triggers_acknowledge_explicitly():
     said, (kafka,) = spec_of("disable")
     assert (said, "workerAllocationMode" in kafka["attributes"]) == ("disable", False)
     assert spec_of("", "disable")[0] is None  # each answers when it is settled
+
+
+def test_triggers_of_v3io_acknowledge_explicitly_too():
+    fn = expression().add_v3io_stream_trigger("v3io://h/box/s", shards=2)
+    spec = yaml.safe_load(files_of(fn, "nuclio")["adds/function.yaml"])["spec"]
+    (stream,) = (one for one in spec["triggers"].values() if one["kind"] == "v3ioStream")
+    assert (stream["explicitAckMode"], stream["attributes"]["workerAllocationMode"]) == ("explicitOnly", "static")
+    assert {"name": "PENSTOCK_EXPLICIT_ACK", "value": "explicitOnly"} in spec["env"]
 
 
 def test_an_asynchronous_trigger_takes_the_asynchronous_handler():

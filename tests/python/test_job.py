@@ -70,6 +70,14 @@ def test_rows_of_every_format_become_answers_of_every_format_in_order(tmp_path, 
     assert sorted(os.listdir(tmp_path)) == [f"in.{of}", f"out.{into}"]
 
 
+@pytest.mark.parametrize("into", ["csv", "parquet", "jsonl"])
+def test_an_input_without_rows_makes_an_output_without_rows(tmp_path, into):
+    (tmp_path / "in.csv").write_text("n\n")
+    out = tmp_path / f"out.{into}"
+    assert job_of(double).run(str(tmp_path / "in.csv"), str(out)).finished
+    assert read_rows(out) == []
+
+
 def test_a_pattern_names_several_files_in_order(tmp_path):
     for name, n in (("b", 2), ("a", 1)):
         write_rows(tmp_path / f"{name}.csv", [{"n": n}])

@@ -128,3 +128,13 @@ def test_a_second_failure_replaces_the_first_but_keeps_its_count():
     assert headers["penstock.error.attempts"] == b"2"
     assert headers["penstock.error.type"] == b"ValueError"
     assert "penstock.error.message" not in headers
+
+
+def test_what_is_of_the_environment_is_looked_up_there(monkeypatch):
+    monkeypatch.setenv("KAFKA_PASS", "s3cret")
+    options = {"sasl_user": "me", "sasl_pass": "${KAFKA_PASS}", "client_options": {"ssl.key.password": "${KAFKA_PASS}"}}
+    reading = of_queue("kafka://host/q", options, group="g")
+    assert (reading.client["sasl.password"], reading.client["ssl.key.password"]) == ("s3cret", "s3cret")
+    monkeypatch.delenv("KAFKA_PASS")
+    with pytest.raises(GraphError, match=r"sasl.password is \$\{KAFKA_PASS\}, and that variable is not set"):
+        of_queue("kafka://host/q", options, group="g")

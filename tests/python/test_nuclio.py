@@ -358,6 +358,12 @@ def test_a_record_is_answered_when_all_that_came_of_it_is_settled(start, tmp_pat
     assert (tmp_path / "kept.txt").read_text() == '{"seconds": 0.2}\n'
 
 
+def test_a_record_of_a_trigger_without_acknowledgements_is_settled_first_whatever_the_others_do(start, tmp_path):
+    worker = start("slow", trigger="rabbit-mq", options={"respond": False}, PENSTOCK_EXPLICIT_ACK="explicitOnly")
+    worker.call(worker.record(0, b'{"seconds": 0.2}'))
+    assert (tmp_path / "kept.txt").read_text() == '{"seconds": 0.2}\n'
+
+
 def test_a_record_that_fails_goes_to_the_error_stream_and_is_done(start, tmp_path):
     worker = start("fail", trigger="kafka-cluster", options={"error_stream": f"file://{tmp_path}/errors.jsonl"})
     assert worker.call(worker.record(0, b"1")).status == 200

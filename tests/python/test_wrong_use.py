@@ -106,6 +106,8 @@ def test_before_naming_no_step(fn):
         ({}, "class_name or handler must be provided"),
         ({"name": "a"}, "class_name or handler must be provided"),
         ({"handler": 5}, "handler=5 is not a function"),
+        ({"class_name": 42}, "a step runs a function, a class, .* not 42"),
+        ({"class_name": ["Echo"]}, r"a step runs a function, a class, .* not \['Echo'\]"),
         ({"class_name": ">>"}, "queue name must be specified"),
     ],
 )

@@ -82,7 +82,7 @@ def apply_application(application: Application, target: str, folder: Path, *, da
 
 
 def fill(text: str, what: str) -> str:
-    """Put the values of environment variables in place of ``${NAME}``.
+    """Put the values of environment variables in place of ``${NAME}``, which is in texts that JSON quotes.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def fill(text: str, what: str) -> str:
     def value(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
             raise GraphError(f"{what} refers to ${{{found[1]}}}, and no environment variable of that name is set")
-        return os.environ[found[1]]
+        return json.dumps(os.environ[found[1]], ensure_ascii=False)[1:-1]
 
     return _REFERENCE.sub(value, text)
 

@@ -74,11 +74,11 @@ def collect(source: Path, root: Path) -> tuple[Files, set[str]]:
         text = _text_of(path)
         files[name] = text.encode()
         for imported in _imports(text, path, name):
-            found = _local(imported, root)
-            if found:
+            top = imported.partition(".")[0]
+            if found := _local(imported, root) or _local(top, root):  # of a module, or of a name in it
                 waiting += found
-            elif imported.partition(".")[0] not in (*sys.stdlib_module_names, *_OURS):
-                others.add(imported.partition(".")[0])
+            elif top not in (*sys.stdlib_module_names, *_OURS):
+                others.add(top)
     return dict(sorted(files.items())), others
 
 

@@ -15,6 +15,7 @@ from penstock.deploying.kubernetes import (
     container,
     deployment,
     metadata,
+    note_credentials,
     objects_of,
     scaled_object,
 )
@@ -37,6 +38,7 @@ def files_of(application: Application) -> Files:
     if children:
         scaled = [scaled_object(child, application) for child in children if child.reads]
         files["keda.yaml"] = yaml_text.dump(*scaled).encode()
+    note_credentials(application)
     return files | context_of(application)
 
 

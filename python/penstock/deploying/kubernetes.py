@@ -30,7 +30,18 @@ def files_of(application: Application) -> Files:
     scaled = [scaled_object(function, application) for function in application.functions if function.reads]
     if scaled:
         files["keda.yaml"] = yaml_text.dump(*scaled).encode()
+    note_credentials(application)
     return files | context_of(application)
+
+
+def note_credentials(application: Application) -> None:
+    """Say what KEDA has to be told by others: the credentials of brokers that ask for some."""
+    application.notes += [
+        f"function '{function.name}' reads brokers that ask for credentials: KEDA needs them, too, in a "
+        f"TriggerAuthentication that the trigger in keda.yaml refers to by authenticationRef"
+        for function in application.functions
+        if function.reads and function.reads.credentials
+    ]
 
 
 def manifests(application: Application) -> list[Fields]:

@@ -19,6 +19,7 @@ FOLDER = "/opt/nuclio"
 SPEC = "serving_spec.json"
 _NEWEST_PYTHON = 11  # that Nuclio 1.14 has a runtime of
 _SETTING = "spec."
+_ACKNOWLEDGED = ("kafka-cluster", "v3ioStream")  # the kinds of triggers that take explicit acknowledgements
 
 
 def files_of(application: Application) -> Files:
@@ -88,8 +89,8 @@ def function_config(function: DeployedFunction, application: Application) -> Fie
 def triggers_of(function: DeployedFunction) -> dict[str, Fields]:
     """Return a function's triggers: its own, HTTP for the one that callers reach, the topic for one that reads it.
 
-    A Kafka trigger acknowledges explicitly, as Nuclio marks an event as done even if its handler fails; that takes
-    workers that keep their partitions.
+    A trigger of Kafka or v3io acknowledges explicitly, as Nuclio marks an event as done even if its handler fails;
+    that takes workers that keep their partitions.
     """
     found = {
         name: {key: value for key, value in one.items() if key != "name"} for name, one in function.triggers.items()
@@ -106,10 +107,11 @@ def triggers_of(function: DeployedFunction) -> dict[str, Fields]:
                 "topics": [topic.name],
                 "consumerGroup": topic.group,
                 "initialOffset": "earliest",
+                **topic.credentials,
             },
         }
     for trigger in found.values():
-        if trigger["kind"] == "kafka-cluster":
+        if trigger["kind"] in _ACKNOWLEDGED:
             trigger.setdefault("explicitAckMode", "explicitOnly")
             if trigger["explicitAckMode"] != "disable":
                 trigger["attributes"] = trigger["attributes"] | {"workerAllocationMode": "static"}
@@ -118,7 +120,7 @@ def triggers_of(function: DeployedFunction) -> dict[str, Fields]:
 
 def _acknowledging(triggers: dict[str, Fields]) -> dict[str, str]:
     """Tell the handler how records are acknowledged, so that several of a partition are under way at once."""
-    modes = {trigger["explicitAckMode"] for trigger in triggers.values() if trigger["kind"] == "kafka-cluster"}
+    modes = {trigger["explicitAckMode"] for trigger in triggers.values() if trigger["kind"] in _ACKNOWLEDGED}
     return {"PENSTOCK_EXPLICIT_ACK": modes.pop()} if len(modes) == 1 else {}
 
 

@@ -26,12 +26,15 @@ class Topic:
         The consumer group.
     shards : int
         Its partitions.
+    credentials : dict
+        How its brokers are reached, in the words of Nuclio's triggers; secrets as ``${NAME}``.
     """
 
     name: str
     brokers: str
     group: str
     shards: int = 4
+    credentials: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def attach(document: dict[str, Any], graph: Any, function: str, *, kafka: str, brokers: str) -> dict[str, Topic]:
@@ -80,9 +83,19 @@ def attach(document: dict[str, Any], graph: Any, function: str, *, kafka: str, b
                 f"'{path or 'memory'}' is not: write path='kafka://host:port/topic', or say where Kafka is by kafka="
             )
         group = str(options.get("group") or f"{function}-{child}")
-        found[child] = Topic(topic.strip("/"), named, group, int(options.get("shards") or 4))
+        found[child] = Topic(topic.strip("/"), named, group, int(options.get("shards") or 4), _credentials(options))
         step = document["steps"][queue.name]
         step["path"] = f"kafka://{named}/{topic.strip('/')}"
         step["options"] = {key: value for key, value in (step.get("options") or {}).items() if key != "kafka_brokers"}
         step["options"]["group"] = group  # said, so that who scales the readers looks at the same one
     return found
+
+
+def _credentials(options: dict[str, Any]) -> dict[str, Any]:
+    sasl = dict(options.get("sasl") or {})
+    given = {"user": "sasl_user", "password": "sasl_pass", "mechanism": "sasl_mechanism"}
+    sasl |= {own: options[name] for own, name in given.items() if options.get(name)}
+    found: dict[str, Any] = {"sasl": {**sasl, "enable": True}} if sasl.get("user") else {}
+    found |= {name: options[name] for name in ("caCert", "accessCertificate", "accessKey") if options.get(name)}
+    tls = dict(options.get("tls") or {}) | ({"enable": True} if options.get("caCert") else {})
+    return found | ({"tls": tls} if tls else {})

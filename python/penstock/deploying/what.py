@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from penstock.function import ServingFunction
     from penstock.settings import FunctionSettings
 
-_IN_STEPS = "steps get secrets by context.get_secret(name), see fn.with_secrets('env', [...])"
+_IN_STEPS = (
+    "steps get secrets by context.get_secret(name), and queues take sasl_pass='${NAME}' of the environment; "
+    "see fn.with_secrets('env', [...])"
+)
 _IN_TRIGGERS = "write ${NAME}, which is taken from the environment when it is applied"
 _LEFT_OUT = ("env", "build", "image", "resources", "volumes", "volume_mounts", "node_selector", "tolerations")
 

@@ -13,17 +13,16 @@ from penstock.kafka.dead_letters import ATTEMPTS, PREFIX
 from penstock.kafka.settings import address_of
 
 _GROUP = "penstock-dlq"
-_QUIET_SECONDS = 3.0  # of silence on a topic before its end counts as reached
 _NET_SECONDS = 30.0
+_JOIN_SECONDS = 60.0  # a member of the group that was killed is missed after 45
 
 
 def letters_of(path: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """Read dead letters from the first on, without taking them: what they are and what happened to them."""
     consumer, kafka, topic = _consumer(path, "show")
     try:
-        known = consumer.list_topics(topic, timeout=_NET_SECONDS).topics[topic].partitions
-        consumer.assign([kafka.TopicPartition(topic, number, 0) for number in known])
-        for message in _messages(consumer, limit):
+        consumer.assign([kafka.TopicPartition(topic, number, 0) for number in _partitions(consumer, topic)])
+        for message in _messages(consumer, kafka, limit):
             yield _described(message)
     except kafka.KafkaException as error:
         raise StreamError(f"cannot read {topic}: {error}") from error
@@ -43,8 +42,9 @@ def replay(path: str, *, limit: int | None = None) -> int:
             {"bootstrap.servers": address_of(path)[0], "enable.idempotence": True},
             logger=logging.getLogger("penstock.kafka"),
         )
+        _partitions(consumer, topic)
         consumer.subscribe([topic])
-        for message in _messages(consumer, limit):
+        for message in _messages(consumer, kafka, limit):
             _send(producer, message)
             consumer.commit(message, asynchronous=False)
             sent += 1
@@ -63,20 +63,41 @@ def _consumer(path: str, what: str) -> tuple[Any, Any, str]:
         "group.id": f"{_GROUP}-{what}",
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
     }
     return kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka")), kafka, topic
 
 
-def _messages(consumer: Any, limit: int | None) -> Iterator[Any]:
-    taken, quiet_at = 0, time.monotonic() + 2 * _QUIET_SECONDS  # joining a group takes a while
-    while (limit is None or taken < limit) and time.monotonic() < quiet_at:
+def _partitions(consumer: Any, topic: str) -> list[int]:
+    """Return the numbers of a topic's partitions."""
+    found = consumer.list_topics(topic, timeout=_NET_SECONDS).topics[topic]
+    if found.error is not None:
+        raise StreamError(f"cannot read {topic}: {found.error.str()}")
+    return list(found.partitions)
+
+
+def _messages(consumer: Any, kafka: Any, limit: int | None) -> Iterator[Any]:
+    """Yield messages up to the end of every partition that this consumer has."""
+    taken, ended = 0, set()
+    late_at = time.monotonic() + _JOIN_SECONDS
+    while limit is None or taken < limit:
         message = consumer.poll(0.2)
         if message is None:
+            if time.monotonic() > late_at:
+                raise StreamError("no answer: the brokers are not reached, or somebody else is replaying this topic")
             continue
-        if message.error() is not None:
+        late_at = time.monotonic() + _NET_SECONDS
+        place = message.topic(), message.partition()
+        if message.error() is None:
+            ended.discard(place)
+            taken += 1
+            yield message
+        elif message.error().code() == kafka.KafkaError._PARTITION_EOF:
+            ended.add(place)
+            if all((one.topic, one.partition) in ended for one in consumer.assignment()):
+                return
+        else:
             raise StreamError(message.error().str())
-        taken, quiet_at = taken + 1, time.monotonic() + _QUIET_SECONDS
-        yield message
 
 
 def _described(message: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ _OF_CONNECTIONS = ("security.", "sasl.", "ssl.", "enable.ssl.", "client.", "brok
 _OF_TRANSACTIONS = ("transaction.",)
 # What the brokers decide in groups of the newer protocol, KIP-848; a client that says so anyway is refused.
 _OF_BROKERS = ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +241,30 @@ def _client(said: Mapping[str, Any]) -> dict[str, Any]:
         "maxProcessingTime": "max.poll.interval.ms",
     }
     settings |= {own: _milliseconds(said[name]) for name, own in times.items() if said.get(name)}
-    return settings | dict(said.get("client_options") or {})
+    return from_environment(settings | dict(said.get("client_options") or {}))
+
+
+def from_environment(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put environment variables in place of what is written as ``${NAME}``, as credentials should be.
+
+    Raises
+    ------
+    GraphError
+        One of them is not set.
+
+    Examples
+    --------
+    >>> from_environment({"linger.ms": 5, "sasl.password": "${NO_SUCH_VARIABLE}"})
+    Traceback (most recent call last):
+    penstock.errors.GraphError: the setting sasl.password is ${NO_SUCH_VARIABLE}, and that variable is not set
+    """
+    found = dict(settings)
+    for name, value in settings.items():
+        if isinstance(value, str) and (reference := _REFERENCE.fullmatch(value)):
+            if reference[1] not in os.environ:
+                raise GraphError(f"the setting {name} is {value}, and that variable is not set")
+            found[name] = os.environ[reference[1]]
+    return found
 
 
 def _milliseconds(value: Any) -> int:

@@ -89,7 +89,7 @@ class Records:
             "shard_id": event.shard_id,
         } | events.time_of(event)
         if not events.kind_of(event).startswith(_TOLD):
-            self._tells = False
+            self._tells = self._explicit = False  # what brings this one marks it when it is answered
         key = (fields["stream_path"], int(event.shard_id or 0))
         try:
             body = events.body_of(event.body, event.content_type or default_type or "")

@@ -207,7 +207,7 @@ class ParquetOutput(Output):
         parts = [os.path.join(self.partial, self._name(number)) for number in range(self._parts)]
         schemas = [self._parquet.read_schema(part) for part in parts]
         try:
-            schema = self._arrow.unify_schemas(schemas, promote_options="permissive")
+            schema = self._arrow.unify_schemas(schemas or [self._arrow.schema([])], promote_options="permissive")
         except (self._arrow.ArrowInvalid, self._arrow.ArrowTypeError) as error:
             raise GraphError(f"the answers have no columns in common that Parquet can hold: {error}") from None
         whole = f"{self.partial}.whole"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
-from penstock.kafka.settings import address_of, connection_of
+from penstock.kafka.settings import address_of, connection_of, from_environment
 from penstock.kafka.topics import make
 from penstock.streams.records import as_bytes, as_list
 
@@ -69,7 +69,7 @@ class KafkaStream:
             "message.timeout.ms": int(timeout * 1000),
             "delivery.report.only.error": True,
             **connection_of(options),
-            **(producer_options or {}),
+            **from_environment(producer_options or {}),
         }
         try:
             self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))
