@@ -228,7 +228,8 @@ class _Loop:
     def _end(self, continuation: Continuation) -> None:
         task = self._tasks.get(continuation)
         if task is not None:
-            task.cancel()
+            # Not at once: a task that is cancelled ahead of its first step runs no line, and would tell nobody.
+            asyncio.get_running_loop().call_soon(task.cancel)
 
 
 async def _drive(generator: AsyncGenerator[Any, None], source: ChunkSource) -> bool:

@@ -254,6 +254,28 @@ def test_stats_count_each_step_of_a_fused_chain():
     assert stats["b"]["dropped"] == 2
 
 
+def test_a_coroutine_that_nobody_waits_for_before_it_begins_gives_its_place_back():
+    begun, hold = threading.Event(), threading.Event()
+
+    async def step(body):
+        if body == "hold":  # the loop, so that the others cannot begin
+            begun.set()
+            hold.wait(10)
+        return body
+
+    def call(place):
+        if place:
+            begun.wait(10)
+        with pytest.raises(DeadlineExceeded):
+            server.test(body=place or "hold", timeout=0.5)
+
+    with run_flow(lambda graph: graph.to(step, "step").concurrency(4).respond()) as server:
+        in_threads(4, call)
+        hold.set()
+        assert [server.test(body=number, timeout=10) for number in range(4)] == [0, 1, 2, 3]
+        assert server.engine.drain(10)
+
+
 WAITS = ["server.test(body=1)", "server.engine.submit(penstock.Event(1)); server.wait_for_completion()"]
 
 
