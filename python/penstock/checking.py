@@ -128,6 +128,9 @@ class _Check:
         if spec.graph_initializer is not None:
             yield from _raised(lambda: self._resolver.function(spec.graph_initializer, what="graph_initializer"))
         yield from _stream(spec.error_stream, "error_stream")
+        for one in (self._fn, *spec.function_refs.values()):
+            for name, trigger in one.triggers.items():
+                yield from _raised(functools.partial(_read_trigger, name, trigger))
         yield from spec.secret_sources.missing()
         for line in _missing_packages(spec.build.requirements):
             yield f"{line} of function '{self._fn.metadata.name}'"
@@ -151,6 +154,7 @@ class _Check:
     def _step(self, step: BaseStep, name: str) -> Iterator[str]:
         if isinstance(step, QueueStep):
             yield from _stream(step.path, f"step '{name}'")
+            yield from _raised(lambda: _read_queue(step), name)
         if not isinstance(step, TaskStep) or step.kind in ("model_runner", "monitoring_application"):
             return
         if is_storey_name(step.class_name) and step.target.class_object is None:
@@ -260,6 +264,32 @@ def _stream(path: str | None, where: str) -> Iterator[str]:
     if path and scheme_of(path) not in schemes():
         known = schemes()
         yield f"{where}: there is no kind of stream '{scheme_of(path)}://'{nearest(scheme_of(path), known)}"
+
+
+def _read_queue(step: QueueStep) -> None:
+    """Raise for what a queue says wrongly about the topic that is read; who its brokers are may be said later."""
+    if scheme_of(step.path) == "kafka":
+        from penstock.kafka.settings import of_queue
+
+        options = dict(step.queue_options)
+        named = options.get("kafka_brokers") or (step.path or "").partition("://")[2].partition("/")[0]
+        of_queue(step.path or "", options | {"kafka_brokers": named or "said-later:9092"}, group="checked")
+
+
+def _read_trigger(name: str, trigger: Mapping[str, Any]) -> None:
+    """Raise for what a trigger says wrongly, if penstock serves it."""
+    if trigger["kind"] in ("kafka-cluster", "kafka"):
+        from penstock.kafka.settings import of_trigger
+
+        of_trigger(trigger, group="checked")
+    elif trigger["kind"] == "cron":
+        from penstock.cron import CronSource
+
+        CronSource(name, trigger, _take_nothing)
+
+
+def _take_nothing(event: Any) -> None:
+    """Stand for a graph that takes events."""
 
 
 def _package(found: Any, name: str) -> Iterator[str]:

@@ -149,10 +149,10 @@ class CronSource:
         self._path, self._method = str(event.get("path") or "/"), str(event.get("method") or "POST")
         try:
             self._body = _body(event.get("body"), self._headers)
-        except BadBody as error:
+            self._interval = seconds_of(str(attributes["interval"])) if attributes.get("interval") else None
+            self._schedule = None if self._interval is not None else Schedule(str(attributes.get("schedule", "")))
+        except (BadBody, GraphError) as error:
             raise GraphError(f"trigger '{name}': {error}") from None
-        self._interval = seconds_of(str(attributes["interval"])) if attributes.get("interval") else None
-        self._schedule = None if self._interval is not None else Schedule(str(attributes.get("schedule", "")))
         self._last: Any = None  # the time, or the number of the interval, that had its event
         self._submit = submit
         self._ended = threading.Event()

@@ -184,3 +184,39 @@ def test_the_framework_of_a_ready_made_server_is_looked_for(tmp_path, monkeypatc
     assert problems_of(fn) == [
         "step 'm': Server needs the package 'no_such_framework': pip install \"penstock[torch]\""
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"on_poison": "x"}, "on_poison is one of stop, dead_letter, skip, not 'x'"),
+        ({"shards": "many"}, "shards is a number, not 'many'"),
+        ({"max_in_flight": -1}, "max_in_flight is more than 0, not -1"),
+        ({"initial_offset": "now"}, "initial_offset is 'earliest' or 'latest', not 'now'"),
+        ({"sasl_user": "me", "sasl_pass": "${NO_SUCH}"}, "sasl.password is ${NO_SUCH}, and that variable is not set"),
+        ({}, None),
+    ],
+)
+def test_what_a_queue_says_of_its_topic_is_checked(options, said):
+    fn = penstock.new_function("f")
+    flow = fn.set_topology("flow").to("json.dumps", "a").to(">>", "q", path="kafka:///in", **options)
+    flow.to("json.loads", "b", function="child")
+    fn.add_child_function("child")
+    problems = problems_of(fn)
+    assert len(problems) == (said is not None)
+    assert all(line.startswith("step 'q': ") and line.endswith(said) for line in problems)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        ({"kind": "cron", "attributes": {"schedule": "now"}}, "trigger 't': a schedule has five fields"),
+        ({"kind": "cron", "attributes": {"interval": "5"}}, "an interval is a number with"),
+        ({"kind": "kafka-cluster", "attributes": {"topics": ["t"]}}, "a Kafka trigger names brokers and topics"),
+    ],
+)
+def test_what_a_trigger_says_is_checked(trigger, said):
+    fn = penstock.new_function("f").add_trigger("t", trigger)
+    fn.set_topology("flow").to("json.dumps", "a")
+    (line,) = problems_of(fn)
+    assert said in line

@@ -1,10 +1,12 @@
 """What a queue or a trigger says about the topics that it reads."""
 
+import penstock
 import pytest
 from penstock.errors import GraphError
 from penstock.kafka.dead_letters import attempts_of, headers_of
 from penstock.kafka.journal import Journal
 from penstock.kafka.settings import address_of, of_queue, of_trigger
+from penstock.kafka.source import KafkaSource
 
 
 def test_brokers_are_the_paths_the_queues_or_the_environments(monkeypatch):
@@ -138,3 +140,11 @@ def test_what_is_of_the_environment_is_looked_up_there(monkeypatch):
     monkeypatch.delenv("KAFKA_PASS")
     with pytest.raises(GraphError, match=r"sasl.password is \$\{KAFKA_PASS\}, and that variable is not set"):
         of_queue("kafka://host/q", options, group="g")
+
+
+def test_a_setting_that_the_client_does_not_know_is_one_clear_line():
+    reading = of_queue("kafka://host/q", {"client_options": {"no.such.setting": 1}}, group="g")
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to("(event)", name="a")
+    with fn.to_mock_server() as server, pytest.raises(GraphError, match=r"the source of q: .*no\.such\.setting"):
+        KafkaSource(reading, server.engine.core)

@@ -180,15 +180,21 @@ def _reading(brokers: str, topics: tuple[str, ...], said: Mapping[str, Any], whe
         commit_interval=_OFTEN if guarantee == EXACTLY_ONCE else Reading.commit_interval,
         client=_client(said),
     )
-    numbers = {
-        name: type(getattr(reading, name))(said[name])
-        for name in ("shards", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait")
-        if said.get(name) is not None
-    }
-    for name, number in numbers.items():
-        if number <= 0:
-            raise GraphError(f"{where}: {name} is more than 0, not {number}")
+    numbers: dict[str, Any] = {}
+    for name in ("shards", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"):
+        if (given := said.get(name)) is not None:
+            numbers[name] = _number(given, type(getattr(reading, name)), f"{where}: {name}")
     return dataclasses.replace(reading, **numbers)
+
+
+def _number(given: Any, kind: type, what: str) -> Any:
+    try:
+        number = kind(given)
+    except (TypeError, ValueError):
+        raise GraphError(f"{what} is a number, not {given!r}") from None
+    if number <= 0:
+        raise GraphError(f"{what} is more than 0, not {number}")
+    return number
 
 
 def guarantee_of(said: Mapping[str, Any], where: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock._core import Core, Source
-from penstock.errors import BadBody, GraphClosed
+from penstock.errors import BadBody, GraphClosed, GraphError
 from penstock.extras import load_extra
 from penstock.kafka.assignment import Assignment
 from penstock.kafka.commits import Commits
@@ -83,9 +83,12 @@ class KafkaSource:
         self._transactions = transactions
         kind = Commits if transactions is None else TransactionalCommits
         self._commits = kind(self._kafka, reading, self._source, self._assigned, self._hear_failures)
-        self._consumer = self._commits.consumer = self._kafka.Consumer(
-            reading.consumer() | {"on_commit": self._commits.heard}, logger=logging.getLogger("penstock.kafka")
-        )
+        settings = reading.consumer() | {"on_commit": self._commits.heard}
+        try:
+            self._consumer = self._kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka"))
+        except self._kafka.KafkaException as error:
+            raise GraphError(f"the source of {reading.topics[0]}: {error.args[0].str()}") from None
+        self._commits.consumer = self._consumer
         if isinstance(self._commits, TransactionalCommits) and transactions is not None:
             self._commits.join(transactions, self._poison)
         self._thread = threading.Thread(target=self._run, name=f"penstock-kafka-{reading.topics[0]}", daemon=True)
