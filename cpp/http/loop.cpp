@@ -46,7 +46,7 @@ void Loop::run() {
       }
       owner_wants_back_.store(false);
       context_.run_one();
-      context_.poll();
+      if (connections_.size() > 1) context_.poll();  // what others have sent is read first, so that batches form
     }
     if (!context_.stopped()) shared_.application.after_poll(index_);
   }

@@ -82,7 +82,7 @@ TEST(NumbersTest, AreJsonOrRefused) {
   for (const std::string type : {"FP32", "FP64", "INT32", "UINT8", "BOOL"})
     for (const std::string text : {"1.",  "1.e3", ".5",    "01",    "-01",  "00",  "+1",   "-",   "--1",      "1e",
                                    "1e+", "1.5e", "1.5.2", "1-",    "0x10", "inf", "nan",  "NaN", "Infinity", "1_0",
-                                   "1f",  "tru",  "nul",   "\"1\"", "{}",   "1 2", "1,,2", "1,",  ",1",       ","}) {
+                                   "1f",  "True", "Null",  "\"1\"", "{}",   "1 2", "1,,2", "1,",  ",1",       ","}) {
       std::string body = request(type, 1, text);
       EXPECT_THROW(decode_infer_request(body), BadRequest) << type << " " << text;
     }
