@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -33,7 +34,8 @@ def exposition(counts: Counts, accept: str = "") -> tuple[str, bytes]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counted(counts))
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(registry)
+    text, end, _ = encode(registry).partition(b"# EOF\n")
+    return content_type, text + (_histograms(counts["steps"]).encode() if "steps" in counts else b"") + end
 
 
 class _Counted(Collector):
@@ -109,26 +111,41 @@ def _of_steps(steps: dict[str, dict[str, Any]]) -> Iterator[Metric]:
             counter.add_metric((step, counted["model"]), counted[key])
         yield counter
     depth = GaugeMetricFamily("penstock_step_queue_depth", "Events that wait for the step.", labels=_OF_STEP)
-    seconds = HistogramMetricFamily(
-        "penstock_step_seconds",
-        "Time of the step's calls: one in 16 is measured, and each while they are slow.",
-        labels=_OF_STEP,
-    )
-    sizes = HistogramMetricFamily("penstock_step_batch_size", "Events in a batch.", labels=_OF_STEP)
     for step, counted in steps.items():
-        labels = (step, counted["model"])
-        depth.add_metric(labels, counted["waiting"])
-        seconds.add_metric(labels, _buckets(counted["times"], 1e-6), counted["time"])
-        if counted["batching"]:
-            sizes.add_metric(labels, _buckets(counted["sizes"], 1), counted["batched"])
-    yield from (depth, seconds, sizes)
+        depth.add_metric((step, counted["model"]), counted["waiting"])
+    yield depth
 
 
-def _buckets(numbers: Iterable[int], unit: float) -> list[tuple[str, float]]:
+def _histograms(steps: dict[str, dict[str, Any]]) -> str:
+    """Write those of the steps, which look the same in all formats.
+
+    They are nine of ten lines, and by way of families and samples a scrape takes more than three times as long.
+    """
+    labels = {step: f'model="{_escaped(counted["model"])}",step="{_escaped(step)}"' for step, counted in steps.items()}
+    times = [(labels[step], counted["times"], counted["time"]) for step, counted in steps.items()]
+    sizes = [
+        (labels[step], counted["sizes"], counted["batched"]) for step, counted in steps.items() if counted["batching"]
+    ]
+    text = "Time of the step's calls: one in 16 is measured, and each while they are slow."
+    lines = [
+        *_lines_of("penstock_step_seconds", text, 1e-6, times),
+        *_lines_of("penstock_step_batch_size", "Events in a batch.", 1, sizes),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines_of(name: str, text: str, unit: float, found: list[tuple[str, list[int], float]]) -> Iterator[str]:
     """Make cumulative buckets: the core's double from one unit on, and the last has no bound."""
-    found: list[tuple[str, float]] = []
-    so_far = 0
-    for power, number in enumerate(numbers):
-        so_far += number
-        found.append((f"{unit * 2**power:.9g}", so_far))
-    return [*found[:-1], ("+Inf", so_far)]
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} histogram"
+    bounds: list[str] = []
+    for labels, numbers, whole in found:
+        bounds = bounds or [*(f"{unit * 2**power:.9g}" for power in range(len(numbers) - 1)), "+Inf"]
+        for bound, so_far in zip(bounds, accumulate(numbers), strict=True):
+            yield f'{name}_bucket{{le="{bound}",{labels}}} {float(so_far)}'
+        yield f"{name}_count{{{labels}}} {float(sum(numbers))}"
+        yield f"{name}_sum{{{labels}}} {float(whole)}"
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

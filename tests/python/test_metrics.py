@@ -5,6 +5,7 @@ import textwrap
 import pytest
 from penstock.counts import added, remains, total
 from penstock.metrics import exposition
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from served import JSON, Served
 
@@ -98,6 +99,18 @@ def test_batch_sizes_are_those_of_steps_with_batches():
 def test_names_are_escaped():
     _, text = exposition({"steps": {'a "quoted"\nname': STEP}})
     assert samples(text.decode())['penstock_step_events_total{step=a "quoted"\nname}'] == 4
+
+
+def test_openmetrics_says_the_same():
+    counts = {"steps": {'a "quoted"\\\nname': STEP, "t": STEP | {"model": "m"}}}
+    _, plain = exposition(counts)
+    _, text = exposition(counts, "application/openmetrics-text; version=1.0.0")
+    assert text.endswith(b"# EOF\n")
+    families = list(openmetrics(text.decode().replace('le="1"', 'le="1.0"')))  # as Prometheus reads both
+    assert {family.name for family in families} >= {"penstock_step_seconds", "penstock_step_batch_size"}
+    found = {sample.name: sample for family in families for sample in family.samples}
+    assert found["penstock_step_seconds_sum"].labels == {"step": "t", "model": "m"}
+    assert sum(len(family.samples) for family in families) == len(samples(plain.decode()))
 
 
 @pytest.mark.parametrize(
