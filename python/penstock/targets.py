@@ -107,6 +107,8 @@ def _load_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise TargetError(f"there is no file {path}")
     name = os.path.splitext(os.path.basename(path))[0]
+    if name == "penstock":  # it would get itself when it imports penstock
+        raise TargetError(f"{path} hides the package penstock, give the file another name")
     folder = os.path.dirname(os.path.abspath(path))
     if folder not in sys.path:
         sys.path.insert(0, folder)  # so that the file can import what lies beside it

@@ -104,6 +104,12 @@ def test_a_target_that_is_not_there_is_a_wrong_call(target, served):
     assert "Invalid value for TARGET: there is no" in result.output
 
 
+def test_a_file_of_the_package_s_name_is_told_to_take_another(write):
+    result = run("check", write("penstock.py"))
+    assert result.exit_code == 2
+    assert "penstock.py hides the package penstock, give the file another name" in result.output
+
+
 @pytest.mark.parametrize("target", [".", "../", "/"])
 def test_a_folder_is_no_target(target):
     with pytest.raises(TargetError, match="is a folder; a target is a file in it, or a module"):
