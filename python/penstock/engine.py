@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import threading
 import time
 import weakref
@@ -17,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from typing import TYPE_CHECKING, Any
 
 from penstock import _core
-from penstock.errors import StepError, StreamingError, describe, make_error
+from penstock.errors import GraphClosed, StepError, StreamingError, describe, make_error
 from penstock.event import clone, decode_body
 from penstock.render import render
 
@@ -266,6 +267,25 @@ def _log_failure(step: str, text: str, event_id: str, cause: BaseException | Non
     _logger.error("step '%s' failed on event %s: %s", step, event_id or "-", text, exc_info=cause)
 
 
+def _after_fork() -> None:
+    """Start afresh in a forked process: it has none of the threads, so nothing would ever be answered.
+
+    What was is kept, not freed: others may have held its locks.
+    """
+    for engine in _engines:
+        for method in ("start", "run", "submit"):
+            setattr(engine, method, _refuse)
+        vars(engine).update(drain=lambda _timeout: True, finish=lambda _timeout: None, close=lambda *_: None)
+        _before_fork.append(engine)
+    _engines.clear()
+    _before_fork.append(vars(loop).copy())
+    loop.__init__()  # type: ignore[misc]  # in place: the core has its methods
+
+
+def _refuse(*_: Any) -> Any:
+    raise GraphClosed("the graph runs in the process that this one was forked from: make a server of its own here")
+
+
 def _close_all() -> None:
     """End every graph before the interpreter goes: a thread that asks for the GIL later would hang or die."""
     end = time.monotonic() + _CLOSE_SECONDS
@@ -276,6 +296,8 @@ def _close_all() -> None:
 
 
 loop = _Loop()
+_before_fork: list[Any] = []
+os.register_at_fork(after_in_child=_after_fork)
 _core.set_main_thread(threading.main_thread().ident or 0)
 _core.set_hooks(
     describe=describe,

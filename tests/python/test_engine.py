@@ -276,6 +276,36 @@ def test_a_coroutine_that_nobody_waits_for_before_it_begins_gives_its_place_back
         assert server.engine.drain(10)
 
 
+def test_a_forked_process_makes_graphs_of_its_own(run_python):
+    program = """
+import asyncio, os, penstock, warnings
+from penstock.errors import GraphClosed
+
+async def step(body):
+    await asyncio.sleep(0)
+    return body + 1
+
+warnings.simplefilter("ignore")  # Python warns of forks beside threads
+fn = penstock.new_function("f")
+fn.set_topology("flow").to(step).respond()
+server = fn.to_mock_server()
+assert server.test(body=1) == 2  # the loop runs
+child = os.fork()
+if child:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), server.test(body=2), flush=True)
+else:
+    try:
+        server.test(body=1)
+    except GraphClosed as error:
+        print(error, flush=True)
+    with fn.to_mock_server() as own:
+        print(own.test(body=4, timeout=10), flush=True)
+    server.wait_for_completion()
+"""
+    said = "the graph runs in the process that this one was forked from: make a server of its own here"
+    assert run_python(program).stdout.splitlines() == [said, "5", "0 3"]
+
+
 WAITS = ["server.test(body=1)", "server.engine.submit(penstock.Event(1)); server.wait_for_completion()"]
 
 
