@@ -148,6 +148,8 @@ def up(fn: ServingFunction, target: str, *, host: str, port: int, kafka: str | N
         The functions cannot run in several processes.
     """
     names = functions_of(fn)
+    if not kafka:
+        _check_brokers(fn)
     width = max(map(len, names))
     printing = threading.Lock()
 
@@ -182,6 +184,18 @@ def up(fn: ServingFunction, target: str, *, host: str, port: int, kafka: str | N
         for number, handler in before.items():
             signal.signal(number, handler)
     return _UNSETTLED if any(process.code for process in processes) else 0
+
+
+def _check_brokers(fn: ServingFunction) -> None:
+    """Raise if a queue names no brokers, and nobody else does: no process could start, however often it is tried."""
+    from penstock.kafka.settings import address_of
+    from penstock.streams import scheme_of
+
+    for step in fn.spec.graph.get_children() if isinstance(fn.spec.graph, RootFlowStep) else ():
+        if isinstance(step, QueueStep) and scheme_of(step.path) == "kafka":
+            options = step.queue_options
+            named = options.get("kafka_brokers") or (options.get("producer_options") or {}).get("bootstrap.servers")
+            address_of(step.path or "", named)
 
 
 def _wait_for_end(signals: queue.SimpleQueue[int], processes: Sequence[Process]) -> None:

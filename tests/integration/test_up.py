@@ -143,3 +143,22 @@ fn.add_child_function("second", "./")
     )
     assert done.returncode == 1
     assert "queue 'q' leads to a function in a process of its own" in done.stderr
+
+
+def test_brokers_that_nobody_names_are_told_before_anything_is_started(tmp_path):
+    app = tmp_path / "unnamed.py"
+    app.write_text("""
+import penstock
+
+fn = penstock.new_function("one")
+fn.set_topology("flow").to(name="a", handler="(event)").to(">>", "q", path="kafka:///in")\\
+  .to(name="b", handler="(event)", function="second")
+fn.add_child_function("second", "./")
+""")
+    environment = {name: value for name, value in os.environ.items() if name != "PENSTOCK_KAFKA"}
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock", "up", str(app)],
+        capture_output=True, text=True, timeout=60, check=False, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, "started as process" in done.stderr) == (1, False)
+    assert "the stream 'kafka:///in' needs brokers and a topic" in done.stderr

@@ -108,7 +108,9 @@ def address_of(path: str, brokers: str | Sequence[str] | None = None) -> tuple[s
     named = brokers if isinstance(brokers, str) else ",".join(brokers or ())
     found = named or hosts or os.environ.get("PENSTOCK_KAFKA", "")
     if not topic.strip("/") or not found:
-        raise GraphError(f"the stream '{path}' needs brokers and a topic: kafka://host:port/topic")
+        raise GraphError(
+            f"the stream '{path}' needs brokers and a topic: kafka://host:port/topic; brokers may be in PENSTOCK_KAFKA"
+        )
     return found, topic.strip("/")
 
 
