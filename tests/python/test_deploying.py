@@ -423,6 +423,17 @@ def test_a_child_with_requirements_of_its_own_has_an_image_of_its_own():
     assert files["Dockerfile.later"].splitlines()[1] == b"FROM python:3.11-slim-bookworm"
 
 
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [("", "IfNotPresent"), ("r.example.com/team/f", "Always"), ("r.example.com/team/f:1", "IfNotPresent")],
+)
+def test_an_image_is_pulled_from_its_registry_and_one_without_is_this_machines(image, policy):
+    options = {"image": image} if image else {}
+    objects = yaml.safe_load_all(files_of(expression(), "k8s", **options)["kubernetes.yaml"])
+    (pods,) = (one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment")
+    assert pods["containers"][0]["imagePullPolicy"] == policy
+
+
 def test_another_content_restarts_the_pods():
     def content(fn):
         return documents(files_of(fn, "k8s"))["Deployment", "adds"]["spec"]["template"]["metadata"]["annotations"]

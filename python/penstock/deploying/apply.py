@@ -16,7 +16,7 @@ from typing import Any
 
 from penstock.deploying import Say
 from penstock.deploying.compose import published_port
-from penstock.deploying.what import Application
+from penstock.deploying.what import Application, registry_of
 from penstock.errors import DeployError, GraphError
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
@@ -45,7 +45,7 @@ def commands_of(application: Application, target: str, folder: Path) -> list[lis
         commands.append(
             ["docker", "build", "--file", str(folder / function.dockerfile), "--tag", function.image, str(folder)]
         )
-        if _registry(function.image):
+        if registry_of(function.image):
             commands.append(["docker", "push", function.image])
     names = ["kubernetes.yaml" if target == "k8s" else "kserve.yaml"]
     names += ["keda.yaml"] if any(function.reads for function in application.functions) else []
@@ -118,15 +118,8 @@ def _nuctl(application: Application, name: str, folder: Path) -> list[str]:
     command = ["nuctl", "deploy", name, "--path", str(own), "--file", str(own / "function.yaml")]
     command += ["--namespace", options.namespace] if options.namespace else []
     command += ["--project-name", application.project] if application.project else []
-    registry = _registry(options.image)
+    registry = registry_of(options.image)
     return command + (["--registry", registry, "--run-registry", registry] if registry else [])
-
-
-def _registry(image: str) -> str:
-    """Return the registry of an image, with the path in it; "" if the image names none."""
-    path = image.rpartition("/")[0]
-    host = path.partition("/")[0]
-    return path if "." in host or ":" in host or host == "localhost" else ""
 
 
 @contextlib.contextmanager

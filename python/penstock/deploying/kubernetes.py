@@ -8,7 +8,7 @@ from penstock.deploying import yaml_text
 from penstock.deploying.content import Files
 from penstock.deploying.dockerfile import PORT, USER, arguments_of, context_of
 from penstock.deploying.triggers import served_triggers
-from penstock.deploying.what import Application, DeployedFunction
+from penstock.deploying.what import Application, DeployedFunction, registry_of
 from penstock.errors import GraphError
 from penstock.function_spec import env_of_secrets
 from penstock.spec import without_empty
@@ -149,11 +149,12 @@ def container(function: DeployedFunction, application: Application, name: str = 
             for path in application.secret_files
         ),
     ]
+    is_pushed = bool(registry_of(function.image))
     health = {"httpGet": {"path": "/v2/health/live", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 3}
     return {
         "name": name,
         "image": function.image,
-        "imagePullPolicy": "Always" if function.image.endswith(":latest") else "IfNotPresent",
+        "imagePullPolicy": "Always" if is_pushed and function.image.endswith(":latest") else "IfNotPresent",
         "args": arguments_of(function, f"{DOCUMENTS}/function.json"),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         **without_empty({"env": environment(function, application)}),

@@ -294,6 +294,13 @@ def _one(
     )
 
 
+def registry_of(image: str) -> str:
+    """Return the registry of an image, with the path in it; "" if the image names none: it stays on this machine."""
+    path = image.rpartition("/")[0]
+    host = path.partition("/")[0]
+    return path if "." in host or ":" in host or host == "localhost" else ""
+
+
 def _tagged(image: str, tag: str) -> tuple[str, str]:
     """Split an image's name from its tag: the one it has, else the function's."""
     head, slash, last = image.rpartition("/")
