@@ -162,6 +162,7 @@ class _Loop:
         self._tasks: dict[Continuation, asyncio.Task[None]] = {}  # touched on the loop's thread only
         self._lock = threading.Lock()  # guards the start; _new is guarded by its own atomic operations
         self._woken = False
+        self._closing = False
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:
         """Run a coroutine; any thread."""
@@ -194,12 +195,12 @@ class _Loop:
                 self._loop = loop
             return self._loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         _core.forbid_waiting("an async handler cannot wait for a graph: it would hold up all others; use a plain def")
         try:
-            loop.run_forever()
+            while not self._closing:  # a handler that stops its loop stops it for nobody else
+                loop.run_forever()
             if pending := asyncio.all_tasks(loop):  # cancelled: they get to clean up
                 loop.run_until_complete(asyncio.wait(pending, timeout=1.0))
         finally:
@@ -214,6 +215,7 @@ class _Loop:
     def _cancel(self) -> None:
         for task in self._tasks.values():
             task.cancel()
+        self._closing = True
         asyncio.get_running_loop().stop()
 
     async def _drive(self, coroutine: Coroutine[Any, Any, Any], continuation: Continuation) -> None:

@@ -276,6 +276,17 @@ def test_a_coroutine_that_nobody_waits_for_before_it_begins_gives_its_place_back
         assert server.engine.drain(10)
 
 
+def test_a_handler_that_stops_the_loop_stops_no_other():
+    async def step(body):
+        if body == "stop":
+            asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return body
+
+    with run_flow(lambda graph: graph.to(step, "step").respond()) as server:
+        assert [server.test(body=body, timeout=10) for body in ("stop", "go")] == ["stop", "go"]
+
+
 def test_a_forked_process_makes_graphs_of_its_own(run_python):
     program = """
 import asyncio, os, penstock, warnings
