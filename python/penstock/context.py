@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     from penstock.server import GraphServer
 
 
+def message_of(message: object, args: tuple[object, ...]) -> str:
+    """Put arguments into a message; those that have no place in it follow it: a line of a log is no reason to fail.
+
+    Examples
+    --------
+    >>> message_of("%d rows", (3,)), message_of("rows", (3,))
+    ('3 rows', 'rows (3,)')
+    """
+    if not args:
+        return str(message)
+    try:
+        return str(message) % args
+    except (TypeError, ValueError):
+        return f"{message} {args!r}"
+
+
 class GraphLogger:
     """Python logging with Nuclio's calls: extra facts are given as keyword arguments.
 
@@ -32,7 +48,7 @@ class GraphLogger:
         if not self._logger.isEnabledFor(level):
             return
         exc_info: Any = facts.pop("exc_info", None)
-        text = str(message) % args if args else str(message)
+        text = message_of(message, args)
         if facts:
             text += " (" + ", ".join(f"{key}={value!r}" for key, value in facts.items()) + ")"
         self._logger.log(level, "%s", text, exc_info=exc_info)
@@ -52,6 +68,10 @@ class GraphLogger:
     def error(self, message: object, *args: object, **facts: object) -> None:
         """Log what went wrong."""
         self._log(logging.ERROR, message, args, facts)
+
+    def exception(self, message: object, *args: object, **facts: object) -> None:
+        """Log what went wrong, with the stack of the exception that is being handled."""
+        self._log(logging.ERROR, message, args, {"exc_info": True, **facts})
 
     warn = warning
     debug_with = debug

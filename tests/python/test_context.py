@@ -59,3 +59,22 @@ def test_other_functions_are_called_by_names_or_urls():
     assert context.get_remote_endpoint("https://a/b") == "https://a/b"
     with pytest.raises(GraphError, match="there is no address of a function 'scorr'; did you mean 'scorer'"):
         context.get_remote_endpoint("scorr")
+
+
+def test_a_line_of_the_log_never_fails_a_step(caplog):
+    def step(body, context):
+        context.logger.info("so many", body)
+        context.logger.warning("%d of them", "x")
+        try:
+            body["missing"]
+        except TypeError:
+            context.logger.exception("no table", at=body)
+        return body
+
+    fn = penstock.new_function("logs")
+    fn.set_topology("flow").to(step, name="step").respond()
+    with fn.to_mock_server() as server, caplog.at_level("INFO"):
+        assert server.test(body=5) == 5
+    assert "so many (5,)" in caplog.text
+    assert "%d of them ('x',)" in caplog.text
+    assert "no table (at=5)\nTraceback" in caplog.text

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from penstock.context import GraphLogger
+from penstock.context import GraphLogger, message_of
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _MOST_WAITING = 10_000  # lines; a thread that logs faster than the processor reads must not fill the memory
@@ -147,7 +147,7 @@ class NuclioLogger(GraphLogger):
         if self._logger.isEnabledFor(level):
             if facts.get("exc_info") is True:
                 facts["exc_info"] = sys.exc_info()[1]
-            self._lines.write(level, str(message) % args if args else str(message), facts)
+            self._lines.write(level, message_of(message, args), facts)
 
 
 class NuclioHandler(logging.Handler):
