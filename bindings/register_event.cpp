@@ -50,6 +50,9 @@ py::object field(PyEvent& event, const char* name, py::object fallback) {
   return fields.contains(name) ? py::object(fields[name]) : std::move(fallback);
 }
 
+/// The trigger of an event that none has brought: handlers look at its kind.
+py::object no_trigger() { return py::module_::import("nuclio_sdk").attr("TriggerInfo")("", ""); }
+
 py::object headers_of(PyEvent& event) {
   if (event.envelope->fields && event.fields(false).contains("headers")) return event.fields(false)["headers"];
   py::dict headers;
@@ -150,7 +153,7 @@ void register_event(py::module_& m) {
       .def_property(
           "key", [](PyEvent& e) { return field(e, "key", py::str("")); }, &set_key)
       .def_property(
-          "trigger", [](PyEvent& e) { return field(e, "trigger", py::none()); },
+          "trigger", [](PyEvent& e) { return field(e, "trigger", no_trigger()); },
           [](PyEvent& e, const py::object& v) { e.fields(true)["trigger"] = v; })
       .def_property(
           "offset", [](PyEvent& e) { return field(e, "offset", py::int_(0)); },

@@ -126,10 +126,13 @@ class BatchMap final : public Step, public Replaceable {
     Event nobody_;
   };
 
+  static constexpr const char* kNoList = "a step with .batch() must return a list of results";
+
   /// Sends each event on with its result; an exception among the results fails that event alone.
   void emit_results(Batch& batch, PyObject* results, Emitter& out) const {
-    const py::object list = py::reinterpret_steal<py::object>(
-        PySequence_Fast(results, "a step with .batch() must return a list of results"));
+    if (PyUnicode_Check(results) || PyBytes_Check(results) || PyDict_Check(results) || PyAnySet_Check(results))
+      throw Failure{"", 500, "TypeError", kNoList, {}};  // they can be walked through, but hold no results
+    const py::object list = py::reinterpret_steal<py::object>(PySequence_Fast(results, kNoList));
     if (!list) throw take_exception();
     const auto count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
     if (count != batch.size())

@@ -208,7 +208,9 @@ py::dict to_dict(const InferResponse& response) {
 
 std::optional<Tensor> to_tensor(std::string name, const py::object& object) {
   if (!py::isinstance<py::array>(object)) return std::nullopt;
-  const auto array = py::reinterpret_borrow<py::array>(object);
+  auto array = py::reinterpret_borrow<py::array>(object);
+  if (array.dtype().byteorder() == '>')
+    array = array.attr("astype")(array.dtype().attr("newbyteorder")("=")).cast<py::array>();
   const py::dtype dtype = array.dtype();
   if (const auto type = type_of(dtype)) return over(std::move(name), *type, dense(array));
   if (dtype.kind() == 'O' || dtype.kind() == 'S' || dtype.kind() == 'U') return strings_of(std::move(name), array);

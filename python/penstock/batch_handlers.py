@@ -25,6 +25,8 @@ def in_lists_of_one(handler: Callable[[list[Any]], Any]) -> Callable[[Any], Any]
 
 
 def _only(results: Any) -> Any:
+    if isinstance(results, (str, bytes, dict, set, frozenset)):  # they can be walked through, but hold no results
+        raise TypeError("a step with .batch() must return a list of results")
     if not isinstance(results, (list, tuple)):
         results = list(results)
     if len(results) != 1:

@@ -44,6 +44,16 @@ class Hooked(Sums):
         return response
 
 
+class Swapped(V2ModelServer):
+    """Answers in the byte order of other machines."""
+
+    def load(self):
+        pass
+
+    def predict(self, body):
+        return body["inputs"].astype(">f4")
+
+
 class Picky(V2ModelServer):
     def load(self):
         pass
@@ -97,6 +107,7 @@ for name, kind in {
     "echo": Echo,
     "sums": Sums,
     "hooked": Hooked,
+    "swapped": Swapped,
     "picky": Picky,
     "waits": Waits,
     "words": Words,

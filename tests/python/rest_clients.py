@@ -89,6 +89,14 @@ def numbers_that_are_none(client):
         assert client.infer(model, [rows], outputs=asked).get_output("sum")["data"] == [None, None, None]
 
 
+def other_byte_orders(client):
+    rows = given("x", np.array([1.5, -2], "float32"), "FP32")
+    for _ in range(2):  # the first answer of a model passes through Python
+        (output,) = client.infer("swapped", [rows]).get_response()["outputs"]
+        assert output["datatype"] == "FP32"
+        assert client.infer("swapped", [rows]).as_numpy(output["name"]).tolist() == [1.5, -2]
+
+
 def classification(client):
     outputs = [triton.InferRequestedOutput("OUT", class_count=2)]
     scores = given("x", np.array([[0.1, 0.7, 0.2]], "float32"), "FP32")
@@ -244,7 +252,7 @@ CHECKS = {
     check.__name__: check
     for check in (
         every_datatype, bytes_of_any_kind, mixed_inputs, empty_tensors, several_outputs, classification, compression,
-        numbers_that_are_none,
+        numbers_that_are_none, other_byte_orders,
         errors, parameters, scalars_and_several_dimensions, large_tensors, headers_and_sequences, many_at_once,
         statistics, asynchronous, management, raw_bytes,
     )

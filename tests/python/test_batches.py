@@ -415,6 +415,15 @@ def test_a_batch_of_one_is_a_list_too(later):
             server.test(body=0)
 
 
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("returned", [{"a": 1}, "a", b"a", {1}])
+def test_what_holds_no_results_is_none(size, returned):
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to(lambda _: returned, "wrong").batch(max_size=size).respond()
+    with fn.to_mock_server() as server, pytest.raises(StepError, match="must return a list of results"):
+        server.test(body=0)
+
+
 @pytest.mark.parametrize(("returned", "text"), [([1, 2], "had 1 event, the handler returned 2"), (5, "not iterable")])
 def test_a_batch_of_one_has_one_result(returned, text):
     fn = penstock.new_function("f")

@@ -170,7 +170,7 @@ def error_then_ok(run):
     + """
 def show(event):
     event.body = {"id": event.id, "path": event.path, "method": str(event.method), "key": event.key,
-                  "trigger": getattr(event.trigger, "kind", None) or ""}
+                  "trigger": event.trigger.kind}
     return event
 graph.to(handler="show", full_event=True).respond()
 """,
