@@ -127,6 +127,18 @@ void take_event(Event& event, PyObject* returned, const char* what) {
                 {}};
 }
 
+py::object stream_key(const Event& event) {
+  static PyObject* const kKey = PyUnicode_InternFromString("key");
+  if (event.envelope && event.envelope->record) {
+    auto key = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(raw(event.envelope->record), kKey));
+    if (!key) throw py::error_already_set();
+    return key;
+  }
+  PyObject* key =
+      event.envelope && event.envelope->fields ? PyDict_GetItemWithError(raw(event.envelope->fields), kKey) : nullptr;
+  return key == nullptr ? py::object(py::none()) : py::reinterpret_borrow<py::object>(key);
+}
+
 std::uint64_t key_of(const py::object& key) {
   const Py_hash_t hash = PyObject_Hash(key.ptr());
   if (hash == -1) throw py::error_already_set();

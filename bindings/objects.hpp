@@ -20,6 +20,7 @@ struct Hooks {
   PyObject* make_error = nullptr;   ///< (step, status, kind, message, cause) -> exception
   PyObject* clone = nullptr;        ///< body -> deep copy
   PyObject* loads = nullptr;        ///< (bytes, declared to be JSON) -> body
+  PyObject* fields = nullptr;       ///< message of a stream -> what an event's attributes are
   PyObject* dumps = nullptr;        ///< body -> (status, content type, headers, bytes)
   PyObject* spawn = nullptr;        ///< (coroutine, continuation): runs it on the loop's thread
   PyObject* drive = nullptr;        ///< (async generator, ChunkSource) -> coroutine: True at the end
@@ -73,6 +74,9 @@ Duration waited_by(const Event& event);
 py::object lend_event(Event& event);
 /// Takes back what the handler returned. Throws Failure if it is no event.
 void take_event(Event& event, PyObject* returned, const char* what);
+
+/// An event's key as a stream takes it: untouched if it came from one, None for none.
+py::object stream_key(const Event& event);
 
 /// What the core compares of an event's key: its hash; 0 for none, which an empty key is, too.
 std::uint64_t key_of(const py::object& key);

@@ -36,7 +36,8 @@ void set_hooks(const py::kwargs& given) {
       {"clone", &hooks.clone},       {"loads", &hooks.loads},
       {"dumps", &hooks.dumps},       {"spawn", &hooks.spawn},
       {"cancel", &hooks.cancel},     {"log_failure", &hooks.log_failure},
-      {"drive", &hooks.drive},       {"read", &hooks.read}};
+      {"drive", &hooks.drive},       {"read", &hooks.read},
+      {"fields", &hooks.fields}};
   for (const auto& [name, place] : places) {
     // Kept for the life of the process: a step may need them until the very end.
     if (given.contains(name)) *place = py::object(given[name]).release().ptr();

@@ -54,7 +54,8 @@ py::object field(PyEvent& event, const char* name, py::object fallback) {
 py::object no_trigger() { return py::module_::import("nuclio_sdk").attr("TriggerInfo")("", ""); }
 
 py::object headers_of(PyEvent& event) {
-  if (event.envelope->fields && event.fields(false).contains("headers")) return event.fields(false)["headers"];
+  const py::dict fields = event.fields(false);
+  if (fields.contains("headers")) return fields["headers"];
   py::dict headers;
   for (const auto& [name, value] : event.envelope->headers) headers[py::str(name)] = py::str(value);
   event.fields(true)["headers"] = headers;
@@ -104,7 +105,18 @@ Envelope& PyEvent::own() {
   return *envelope;
 }
 
+/// Makes the fields of the record, if nobody has done so yet. In place, also if others share the envelope.
+static void read_record(Envelope& envelope) {
+  if (!envelope.record) return;
+  const Object record = envelope.record;
+  py::object fields = py::reinterpret_borrow<py::object>(hooks.fields)(py::handle(raw(record)));
+  if (!envelope.record) return;  // another thread has, meanwhile
+  envelope.fields = adopt(fields.release().ptr());
+  envelope.record = Object();
+}
+
 py::dict PyEvent::fields(bool writable) {
+  if (envelope) read_record(*envelope);
   if (envelope && envelope->fields && (!writable || envelope->unique()))
     return py::reinterpret_borrow<py::dict>(raw(envelope->fields));
   if (!writable) return py::dict();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <penstock/delivery.hpp>
+#include <penstock/feed.hpp>
 
 #include "core.hpp"
 #include "register.hpp"
@@ -17,34 +18,52 @@ struct PyOffsets {
 
 Duration seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
 
-/// What a source gives for a record: (offsets, offset, body, fields, key, origin, size).
-struct Item {
-  explicit Item(const py::handle& given) : tuple(py::reinterpret_borrow<py::tuple>(given)) {
-    if (!py::isinstance<py::tuple>(given) || tuple.size() != 7)
-      throw std::invalid_argument("a record is (offsets, offset, body, fields, key, origin, size)");
-  }
-  PyObject* at(Py_ssize_t place) const { return PyTuple_GET_ITEM(tuple.ptr(), place); }
-  template <class T>
-  T as(Py_ssize_t place) const {
-    return py::handle(at(place)).cast<T>();
-  }
+/// Asks a message of the stream's client.
+template <const char* method>
+py::object ask(PyObject* message) {
+  static PyObject* const kName = PyUnicode_InternFromString(method);
+  auto answer = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(message, kName));
+  if (!answer) throw py::error_already_set();
+  return answer;
+}
+constexpr char kKey[] = "key";
+constexpr char kValue[] = "value";
+constexpr char kOffset[] = "offset";
+constexpr char kError[] = "error";
+constexpr char kTopic[] = "topic";
+constexpr char kPartition[] = "partition";
 
-  py::tuple tuple;
-};
+/// Records that are admitted in a row before those admitted are handled.
+constexpr std::size_t kPortion = 256;
 
-Ref<Envelope> envelope_of(const Item& item) {
-  auto envelope = make_ref<Envelope>();
-  envelope->arrival = std::chrono::system_clock::now();
-  if (item.at(3) != Py_None) envelope->fields = share(item.at(3));
-  if (item.at(4) != Py_None) envelope->key = key_of(py::reinterpret_borrow<py::object>(item.at(4)));
-  return envelope;
+/// Puts together what comes from one place in a row, as most of it does.
+py::list split_messages(const py::list& messages) {
+  py::list runs;
+  py::tuple place;
+  py::list run;
+  for (const py::handle message : messages) {
+    if (const py::object error = ask<kError>(message.ptr()); !error.is_none()) {
+      runs.append(py::make_tuple(error, py::list()));
+      place = py::tuple();
+      continue;
+    }
+    const py::object topic = ask<kTopic>(message.ptr());
+    const py::object partition = ask<kPartition>(message.ptr());
+    if (place.empty() || !partition.equal(place[1]) || !topic.equal(place[0])) {
+      place = py::make_tuple(topic, partition);
+      run = py::list();
+      runs.append(py::make_tuple(place, run));
+    }
+    run.append(message);
+  }
+  return runs;
 }
 
 /// Where the records of a stream enter a running graph.
 class Source {
  public:
   Source(const Core& core, const std::optional<std::string>& entry, std::size_t max_bytes)
-      : executor_(core.executor()), place_(executor_, 0), max_bytes_(max_bytes) {
+      : executor_(core.executor()), deliveries_(make_ref<Deliveries>(Outlet(executor_, 0))), max_bytes_(max_bytes) {
     if (!entry) return;
     const Plan& plan = executor_->plan();
     for (StepId id = 0; id < plan.size(); ++id)
@@ -52,25 +71,25 @@ class Source {
     if (entry_ == kNoStep) throw std::invalid_argument("there is no step '" + *entry + "'");
   }
 
-  std::size_t admit(const py::list& records, std::size_t start) {
-    for (std::size_t i = start; i < records.size(); ++i) {
-      if (deliveries_->bytes() > max_bytes_) return i;
-      const Item item(records[i]);
-      Ref<Envelope> envelope = envelope_of(item);
-      const Ref<Offsets> offsets = item.as<PyOffsets&>(0).held;
-      const std::uint64_t number = offsets->deliver(item.as<std::int64_t>(1));
-      auto delivery =
-          make_ref<Delivery>(deliveries_, offsets, number, share(item.at(5)), place_, item.as<std::size_t>(6));
-      Payload body = item.at(2) == Py_None ? Payload() : Payload(share(item.at(2)));
-      const Admission admission = executor_->admit(delivery, std::move(body), std::move(envelope), entry_);
-      if (admission == Admission::kAccepted) continue;
-      offsets->retract();
-      if (admission == Admission::kFull) return i;
-      const py::object error = to_exception(Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}});
-      PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
-      throw py::error_already_set();
+  bool admit(const PyOffsets& offsets, std::int64_t offset, const py::object& body, const py::object& fields,
+             const py::object& origin, std::size_t size) {
+    if (deliveries_->bytes() > max_bytes_) return false;
+    auto envelope = make_ref<Envelope>();
+    envelope->arrival = std::chrono::system_clock::now();
+    if (!fields.is_none()) envelope->fields = share(fields.ptr());
+    Payload payload = body.is_none() ? Payload() : Payload(share(body.ptr()));
+    return admit_one(offsets.held, offset, origin.ptr(), size, std::move(payload), std::move(envelope));
+  }
+
+  /// Returns how many have been admitted, and why the next one cannot be read, if that is what it is.
+  py::tuple admit_messages(const PyOffsets& offsets, const py::list& messages, const py::object& loads,
+                           const py::object& unread) {
+    Admitting all{offsets.held, messages, loads, unread};
+    {
+      const WithoutGil released;
+      feed(*executor_, GilGate::instance(), [&] { return admit_portion(all); });
     }
-    return records.size();
+    return py::make_tuple(all.admitted, all.error);
   }
 
   void wait(std::size_t low, double timeout) {
@@ -94,9 +113,66 @@ class Source {
   std::size_t in_flight() const { return deliveries_->in_flight(); }
 
  private:
+  struct Admitting {
+    const Ref<Offsets>& offsets;
+    const py::list& messages;
+    const py::object& loads;
+    const py::object& unread;
+    std::size_t admitted = 0;
+    py::object error = py::none();
+  };
+
+  /// Whether the next portion may follow.
+  bool admit_portion(Admitting& all) {
+    const auto arrival = std::chrono::system_clock::now();
+    const std::size_t end = std::min(all.messages.size(), all.admitted + kPortion);
+    for (; all.admitted < end; ++all.admitted) {
+      if (deliveries_->bytes() > max_bytes_) return false;
+      PyObject* message = PyList_GET_ITEM(all.messages.ptr(), static_cast<Py_ssize_t>(all.admitted));
+      py::object value = ask<kValue>(message);
+      const auto size = value.is_none() ? 0 : static_cast<std::size_t>(PyObject_Length(value.ptr()));
+      Payload body;
+      try {
+        body = read(message, std::move(value), size, all.loads, all.unread);
+      } catch (py::error_already_set& error) {
+        all.error = error.value();
+        return false;
+      }
+      auto envelope = make_ref<RecordEnvelope>();
+      envelope->arrival = arrival;
+      envelope->record = share(message);
+      if (const py::object key = ask<kKey>(message); !key.is_none()) envelope->key = key_of(key);
+      const auto offset = ask<kOffset>(message).cast<std::int64_t>();
+      if (!admit_one(all.offsets, offset, message, size, std::move(body), std::move(envelope))) return false;
+    }
+    return end < all.messages.size();
+  }
+
+  /// The body that a value is read as. Throws what `unread` raises.
+  static Payload read(PyObject* message, py::object value, std::size_t size, const py::object& loads,
+                      const py::object& unread) {
+    if (value.is_none()) return {};
+    if (size == 0) return Payload(adopt(value.release().ptr()));
+    if (PyObject* body = PyObject_CallOneArg(loads.ptr(), value.ptr())) return Payload(adopt(body));
+    const py::error_already_set error;
+    return Payload(adopt(unread(py::handle(message), error.value()).release().ptr()));
+  }
+
+  bool admit_one(const Ref<Offsets>& offsets, std::int64_t offset, PyObject* origin, std::size_t size, Payload&& body,
+                 Ref<Envelope> envelope) {
+    const std::uint64_t number = offsets->deliver(offset);
+    auto delivery = make_ref<Delivery>(deliveries_, offsets, number, share(origin), size);
+    const Admission admission = executor_->admit(delivery, std::move(body), std::move(envelope), entry_);
+    if (admission == Admission::kAccepted) return true;
+    offsets->retract();
+    if (admission == Admission::kFull) return false;
+    const py::object error = to_exception(Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}});
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
+    throw py::error_already_set();
+  }
+
   std::shared_ptr<Executor> executor_;
-  Ref<Deliveries> deliveries_ = make_ref<Deliveries>();
-  const Outlet place_;
+  const Ref<Deliveries> deliveries_;
   const std::size_t max_bytes_;
   StepId entry_ = kNoStep;
 };
@@ -130,13 +206,19 @@ void register_source(py::module_& m) {
       .def_property_readonly(
           "late", [](const PyOffsets& self) { return self.held->late(); },
           "Settlements that came when it was revoked.");
+  m.def("split_messages", &split_messages, py::arg("messages"),
+        "Put messages that come from one place in a row together: ((topic, partition), messages), or (error, []).");
   py::class_<Source>(m, "Source", "Where the records of a stream enter a running graph; for one thread.")
       .def(py::init<const Core&, const std::optional<std::string>&, std::size_t>(), py::arg("core"),
            py::arg("entry") = py::none(), py::arg("max_bytes") = std::size_t{64} << 20,
            "They enter at the step `entry`, else where all events do; not before those in flight weigh less.")
-      .def("admit", &Source::admit, py::arg("records"), py::arg("start") = 0,
-           "Admit records, each (offsets, offset, body, fields, key, origin, size); returns the place of the first "
-           "that found no room.")
+      .def("admit", &Source::admit, py::arg("offsets"), py::arg("offset"), py::arg("body"), py::arg("fields"),
+           py::arg("origin"), py::arg("size"), "Admit a record; tells whether there was room for it.")
+      .def("admit_messages", &Source::admit_messages, py::arg("offsets"), py::arg("messages"), py::arg("loads"),
+           py::arg("unread"),
+           "Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what "
+           "it cannot, `unread` makes one, or says why not: (message, error). Returns how many there was room for, and "
+           "what `unread` has raised for the next one, else None.")
       .def("wait", &Source::wait, py::arg("low"), py::arg("timeout"),
            "Wait until at most `low` records are in flight, one has failed, or `wake` is called.")
       .def("wake", &Source::wake)

@@ -32,12 +32,13 @@ class Replaceable {
   virtual void retarget(py::object target) = 0;
 };
 
-/// Makes the step of a kind: map, filter, flat_map, extend, pass, model, stage, route, choose, scatter, gather.
+/// Makes the step of a kind: map, filter, flat_map, extend, pass, rows, model, stage, route, choose, scatter, gather.
 /// Throws std::invalid_argument for a kind that is none of these.
 std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments);
 std::unique_ptr<Step> make_router_step(const std::string& kind, StepArguments arguments);  ///< null for other kinds
 std::unique_ptr<Step> make_stage_step(StepArguments arguments);
 std::unique_ptr<Step> make_model_step(StepArguments arguments);
+std::unique_ptr<Step> make_sink_step(StepArguments arguments);
 std::unique_ptr<Step> make_batch_step(const std::string& kind, StepArguments arguments);
 
 /// What is left to do when a coroutine has ended: called on the loop's thread.

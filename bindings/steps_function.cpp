@@ -248,6 +248,7 @@ class FlatMap final : public Step {
 }  // namespace
 
 std::unique_ptr<Step> make_step(const std::string& kind, StepArguments arguments) {
+  if (kind == "rows") return make_sink_step(std::move(arguments));
   if (arguments.batch_size > 1) return make_batch_step(kind, std::move(arguments));
   if (kind == "map") return std::make_unique<Map>(std::move(arguments));
   if (kind == "filter") return std::make_unique<Filter>(std::move(arguments));

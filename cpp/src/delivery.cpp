@@ -23,6 +23,7 @@ std::vector<Deliveries::Failed> Deliveries::take_failed() {
 }
 
 void Deliveries::ended(std::size_t bytes) {
+  place_.hold(-1);
   bytes_.fetch_sub(bytes);
   const std::size_t left = in_flight_.fetch_sub(1) - 1;
   if (!waiting_.load() || left > low_.load()) return;
@@ -54,9 +55,6 @@ void Delivery::on_ended(Outcome outcome) {
   leave_place();
 }
 
-void Delivery::leave_place() {
-  place_.hold(-1);
-  deliveries_->ended(bytes);
-}
+void Delivery::leave_place() { deliveries_->ended(bytes); }
 
 }  // namespace penstock

@@ -238,17 +238,16 @@ void Executor::add_chore(std::function<void()> chore, bool slow) {
   lane_.push(Task{static_cast<std::uint32_t>(plan_->size() + (slow ? 1 : 0))}, slow, nullptr);
 }
 
+/// The next of them: each has a task of its own, so that what one has made ready comes before the one after it.
 void Executor::run_chores(std::deque<std::function<void()>>& chores) {
-  for (;;) {
-    std::function<void()> chore;
-    {
-      const std::lock_guard lock(mutex_);
-      if (chores.empty()) return;
-      chore = std::move(chores.front());
-      chores.pop_front();
-    }
-    chore();
+  std::function<void()> chore;
+  {
+    const std::lock_guard lock(mutex_);
+    if (chores.empty()) return;
+    chore = std::move(chores.front());
+    chores.pop_front();
   }
+  chore();
 }
 
 // ---- LaneHost and time

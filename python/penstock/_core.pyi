@@ -4,7 +4,7 @@ penstock's compiled core.
 from __future__ import annotations
 import collections.abc
 import typing
-__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'InferenceStats', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Tls', 'TlsError', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread']
+__all__: list[str] = ['ChunkSource', 'Chunks', 'Continuation', 'Core', 'DROPPED', 'Event', 'InferenceStats', 'Offsets', 'Plan', 'PlanBuilder', 'Port', 'Server', 'Source', 'Tls', 'TlsError', 'Watchdog', 'forbid_waiting', 'set_hooks', 'set_main_thread', 'split_messages']
 class Event:
     """
     What goes through a graph: a body, and what is known about it. Takes further attributes.
@@ -337,9 +337,13 @@ class Source:
         """
         They enter at the step `entry`, else where all events do; not before those in flight weigh less.
         """
-    def admit(self, records: list, start: typing.SupportsInt | typing.SupportsIndex = 0) -> int:
+    def admit(self, offsets: Offsets, offset: typing.SupportsInt | typing.SupportsIndex, body: typing.Any, fields: typing.Any, origin: typing.Any, size: typing.SupportsInt | typing.SupportsIndex) -> bool:
         """
-        Admit records, each (offsets, offset, body, fields, key, origin, size); returns the place of the first that found no room.
+        Admit a record; tells whether there was room for it.
+        """
+    def admit_messages(self, offsets: Offsets, messages: list, loads: typing.Any, unread: typing.Any) -> tuple:
+        """
+        Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what it cannot, `unread` makes one, or says why not: (message, error). Returns how many there was room for, and what `unread` has raised for the next one, else None.
         """
     def take_failed(self) -> list:
         """
@@ -377,5 +381,9 @@ def set_hooks(**kwargs) -> None:
 def set_main_thread(ident: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     On the thread of this `threading.get_ident()`, waiting ends when a signal handler raises.
+    """
+def split_messages(messages: list) -> list:
+    """
+    Put messages that come from one place in a row together: ((topic, partition), messages), or (error, []).
     """
 DROPPED: object

@@ -190,13 +190,12 @@ class _Builder(StepBuilder):
 
     def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> Place:
         part = self._transactions if self._guarded is not None and name in self._guarded.steps else None
-        function, stream, most = queue_step(
+        kind, function, stream, most = queue_step(
             step, name, self._context, read=bool(read), answers=answers, transactions=part
         )
         if stream is not None:
             self._streams[name] = stream
             self.closers.append(stream.close)
-        kind = "pass" if function is None else "map" if most == 1 else "sink"
         full_event = function is not None
         index = self._add(step, name, kind, function, responder=answers, full_event=full_event, batch_size=most)
         return Place(index, [index], [index])

@@ -258,6 +258,12 @@ def _read(chunks: Chunks) -> Generator[Any, None, None]:
         raise StreamingError(error.reason, step=error.step, status_code=error.status_code) from error.__cause__
 
 
+def _fields(message: Any) -> dict[str, Any]:
+    from penstock.kafka.records import fields_of
+
+    return fields_of(message)
+
+
 def _tell(hearers: list[Callable[..., None]], *failure: Any) -> None:
     for hear in hearers:
         hear(*failure)
@@ -306,6 +312,7 @@ _core.set_hooks(
     make_error=make_error,
     clone=clone,
     loads=decode_body,
+    fields=_fields,
     dumps=render,
     spawn=loop.spawn,
     drive=_drive,

@@ -83,10 +83,10 @@ def queue_step(
     read: bool,
     answers: bool,
     transactions: Transactions | None = None,
-) -> tuple[Callable[[Any], Any] | None, Any, int]:
-    """Return what the core calls for a queue, the stream it writes to, and how many events it takes at once.
+) -> tuple[str, Callable[..., Any] | None, Any, int]:
+    """Return the kind of the core's step for a queue, what it calls, its stream, and how many events it takes at once.
 
-    The first two are nothing if the queue just hands events on.
+    Function and stream are nothing if the queue just hands events on.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def queue_step(
     scheme = scheme_of(step.path)
     followed_here = read and context.current_function == "*"
     if followed_here and scheme != "dummy" and (scheme == "memory" or context.is_mock):
-        return None, None, 1
+        return "pass", None, None, 1
     options = dict(step.queue_options)
     full_event = options.pop("full_event", None)
     if transactions is not None:
@@ -120,10 +120,12 @@ def queue_step(
     except PenstockError as error:
         raise GraphError(f"step '{name}': {error}") from error
     most = int(getattr(sink.stream, "batch_size", 1))
-    call: Callable[[Any], Any] = sink.do_event if most == 1 else sink.do_events
-    if answers and not read:
-        call = _ending(sink) if most == 1 else _ending_all(sink)
-    return call, sink.stream, most
+    ends = answers and not read
+    if most == 1:
+        return "map", _ending(sink) if ends else sink.do_event, sink.stream, most
+    if sink.push_rows is not None and not ends:
+        return "rows", sink.push_rows, sink.stream, most
+    return "sink", _ending_all(sink) if ends else sink.do_events, sink.stream, most
 
 
 def _ending(sink: Any) -> Callable[[Event], Event]:

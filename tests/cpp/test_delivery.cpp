@@ -11,15 +11,14 @@ struct Fed {
 
   void deliver(int value) {
     const Inside inside(run.gate);
-    auto delivery =
-        make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value), Outlet(run.executor, 0), 1);
+    auto delivery = make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value), 1);
     EXPECT_EQ(run.executor->admit(delivery, number(value), make_ref<Envelope>()), Admission::kAccepted);
   }
   void wait_for_end() { deliveries->wait(0, 30s); }
 
-  Ref<Deliveries> deliveries = make_ref<Deliveries>();
-  Ref<Offsets> offsets = make_ref<Offsets>(0);
   Running run;
+  Ref<Deliveries> deliveries = make_ref<Deliveries>(Outlet(run.executor, 0));
+  Ref<Offsets> offsets = make_ref<Offsets>(0);
 };
 
 class DeliveryTest : public CoreTest {};
@@ -107,8 +106,7 @@ TEST_F(DeliveryTest, OneThatIsNotAdmittedLeavesNothingBehind) {
   fed.run.close();
   {
     const Inside inside(fed.run.gate);
-    auto delivery = make_ref<Delivery>(fed.deliveries, fed.offsets, fed.offsets->deliver(0), object(0),
-                                       Outlet(fed.run.executor, 0), 1);
+    auto delivery = make_ref<Delivery>(fed.deliveries, fed.offsets, fed.offsets->deliver(0), object(0), 1);
     EXPECT_EQ(fed.run.executor->admit(delivery, number(0), make_ref<Envelope>()), Admission::kClosed);
     fed.offsets->retract();
   }

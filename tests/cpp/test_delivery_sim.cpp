@@ -41,6 +41,7 @@ class Process {
     options.now = [this] { return clock(); };
     options.random = [this] { return static_cast<double>(world_.dice.below(1000)) / 1000.0; };
     executor_ = Executor::create(plan_of(host_), gate_, std::move(options));
+    deliveries_ = make_ref<Deliveries>(Outlet(executor_, 0));
   }
   ~Process() { die(); }
   Process(const Process&) = delete;
@@ -100,8 +101,7 @@ class Process {
       const std::uint64_t number = assignment.offsets->deliver(next->offset);
       auto envelope = make_ref<Envelope>();
       envelope->key = static_cast<std::uint64_t>(next->key) + 1;
-      auto delivery = make_ref<Delivery>(deliveries_, assignment.offsets, number, object_of({{next->id, ""}}),
-                                         Outlet(executor_, 0), 20);
+      auto delivery = make_ref<Delivery>(deliveries_, assignment.offsets, number, object_of({{next->id, ""}}), 20);
       const Admission admission = executor_->admit(delivery, Payload(object_of({{next->id, ""}})), envelope);
       if (admission != Admission::kAccepted) {
         assignment.offsets->retract();
@@ -177,7 +177,7 @@ class Process {
   Noting noting_{world_.broker};
   Duration drift_{};
   std::shared_ptr<Executor> executor_;
-  Ref<Deliveries> deliveries_ = make_ref<Deliveries>();
+  Ref<Deliveries> deliveries_;
   std::vector<Assignment> gone_;  ///< of a consumer that is wrong
   std::set<std::pair<const Offsets*, std::uint64_t>> failed_;
   std::vector<Ref<Offsets>> kept_;

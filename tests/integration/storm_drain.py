@@ -56,12 +56,25 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
         )
-        said = self.process.stderr.readline()
-        found = ADDRESS.search(said)
-        assert found, said + self.process.stderr.read()
-        self.port = int(found[1])
         self._thread = threading.Thread(target=self._read, args=(log,))
+        try:
+            said = self.process.stderr.readline()
+            found = ADDRESS.search(said)
+            assert found, said
+            self.port = int(found[1])
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
         self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()  # nothing, if it has ended
+        self.process.wait()
+        self._thread.join()
 
     def _read(self, log):
         with self.process.stderr as lines:
@@ -91,7 +104,7 @@ class Clients:
         for thread in self._threads:
             thread.start()
 
-    def end(self):
+    def close(self):
         self._ended.set()
         for thread in self._threads:
             thread.join()
@@ -131,12 +144,10 @@ def storm(address, _directory=None, *, messages=200, times=50, seed, log):
             "SEEN": str(seen),
         }
         for _ in range(times):
-            server = Server(environment, log)
-            clients = Clients(server.port, first=len(asked))
-            topics.write("in", [(b"%d" % n, json.dumps({"record": n}).encode()) for n in range(messages)])
-            time.sleep(dice.uniform(0.3, 1.5))
-            code, seconds = server.stop()
-            clients.end()
+            with Server(environment, log) as server, contextlib.closing(Clients(server.port, len(asked))) as clients:
+                topics.write("in", [(b"%d" % n, json.dumps({"record": n}).encode()) for n in range(messages)])
+                time.sleep(dice.uniform(0.3, 1.5))
+                code, seconds = server.stop()
             exits.append(code)
             drains.append(seconds)
             asked += clients.asked
@@ -163,8 +174,10 @@ def storm(address, _directory=None, *, messages=200, times=50, seed, log):
 
 def _stop_twice(environment, log):
     """Stop a process whose handler does not end; return its code and the seconds from the second signal on."""
-    server = Server(environment, log)
-    with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+    with (
+        Server(environment, log) as server,
+        contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
+    ):
         connection.request("POST", "/", json.dumps({"hang": 30}), {"Content-Type": "application/json"})
         time.sleep(0.3)
         return server.stop(signals=2)

@@ -56,7 +56,15 @@ class Run:
         }
         self._log, self._next = log, 0
         self.good, self.bad = set(), set()
+        self.worker = None
         self.write(count, dice, poison=poison)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.worker is not None:
+            self.worker.kill(signal.SIGKILL)
 
     def write(self, count, dice, *, poison):
         records = []
@@ -90,25 +98,26 @@ class Run:
 def storm(address, _directory=None, *, messages=100_000, times=50, seed, log):
     """Run the records clean, then with poison; then so many more while there is no topic for dead letters."""
     dice, began = random.Random(seed), time.monotonic()
-    clean = Run(address, messages, dice, log, poison=False)
-    clean_seconds = _run_through(clean)
-    clean.worker.kill(signal.SIGTERM)
-
-    run = Run(address, messages, dice, log, poison=True)
-    seconds = _run_through(run)
-    letters = run.letters()
-    wrong = len(set(letters) ^ run.bad) + len(letters) - len(set(letters))
-    run.topics.drop("dead")
-    before = len(run.bad)
-    while len(run.bad) == before:
-        run.write(times, dice, poison=True)
-    time.sleep(5.0)  # it tries to write the letters all the while
-    is_kept = run.worker.process.poll() is None
-    run.topics.make("dead")
-    found, _ = run.delivered()
-    late = [(message.key(), message.value()) for message in run.topics.read("dead", len(run.bad) - before, timeout=60)]
-    wrong += len(set(late) ^ (run.bad - set(letters)))
-    code = run.worker.kill(signal.SIGTERM)
+    with Run(address, messages, dice, log, poison=False) as clean:
+        clean_seconds = _run_through(clean)
+        clean.worker.kill(signal.SIGTERM)
+    with Run(address, messages, dice, log, poison=True) as run:
+        seconds = _run_through(run)
+        letters = run.letters()
+        wrong = len(set(letters) ^ run.bad) + len(letters) - len(set(letters))
+        run.topics.drop("dead")
+        before = len(run.bad)
+        while len(run.bad) == before:
+            run.write(times, dice, poison=True)
+        time.sleep(5.0)  # it tries to write the letters all the while
+        is_kept = run.worker.process.poll() is None
+        run.topics.make("dead")
+        found, _ = run.delivered()
+        late = [
+            (message.key(), message.value()) for message in run.topics.read("dead", len(run.bad) - before, timeout=60)
+        ]
+        wrong += len(set(late) ^ (run.bad - set(letters)))
+        code = run.worker.kill(signal.SIGTERM)
     return PoisonReport(
         sent=len(run.good) + len(run.bad),
         poison=len(run.bad),

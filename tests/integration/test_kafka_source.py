@@ -122,6 +122,33 @@ def test_a_null_an_empty_value_and_bytes_stay_what_they_are(tmp_path, kafka, pro
     assert all(before - 5 < one["time"] < time.time() + 5 for one in found)
 
 
+SAME = """
+import os
+import penstock
+
+fn = penstock.new_function("same")
+fn.set_topology("flow").to(name="same", handler="(event)").to(">>", "out", path=os.environ["OUT"], full_event=False)
+fn.add_kafka_trigger(os.environ["BROKERS"], os.environ["IN"], group=os.environ["NAME"])
+"""
+
+
+def test_a_tombstone_is_handed_on_as_one_and_an_empty_key_stays(tmp_path, kafka):
+    kafka.make("in")
+    kafka.make("out")
+    file = tmp_path / "same.py"
+    file.write_text(SAME)
+    sent = [(b"k", b'{"n":1}'), (b"k", None), (b"", b'"a"'), (None, None), (None, b"[2]"), (b"\xfe", b"3")]
+    kafka.write("in", sent)
+    served = Served(
+        file, BROKERS=kafka.address, IN=kafka.name("in"), OUT=kafka.path("out"), NAME=kafka.name("g"), OPTIONS="{}"
+    )
+    try:
+        found = [(message.key(), message.value()) for message in kafka.read("out", 5)]
+    finally:
+        served.end()
+    assert found == [(b"k", b'{"n":1}'), (b"k", None), (b"", b"a"), (None, b"[2]"), (b"\xfe", b"3")]
+
+
 def test_two_functions_are_joined_by_the_topic(app, kafka):
     root, child = app("--function", kafka.name("app")), app("--function", "child")
     for number in range(5):

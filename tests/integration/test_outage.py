@@ -60,4 +60,4 @@ def test_an_outage_lets_the_records_wait_and_fills_no_dead_letters(kafka, tmp_pa
     assert while_out < 60
     assert sorted(found) == list(range(RECORDS))
     assert kafka.end("dead") == 0
-    assert len(asked) <= RECORDS + 30
+    assert len(asked) <= RECORDS + 64 + 30  # as many are under way at a time, and may all be when it goes

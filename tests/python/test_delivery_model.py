@@ -25,6 +25,26 @@ async def hold(number):
     return await HELD[number]
 
 
+class Record:
+    """A message as the client of a stream gives it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def offset(self):
+        return self.number
+
+    def value(self):
+        return str(self.number).encode()
+
+    def key(self):
+        return None
+
+
+def unread(record, error):
+    raise error
+
+
 def wait_for(condition):
     end = time.monotonic() + 20
     while not condition():
@@ -61,8 +81,7 @@ class DeliveryModel(RuleBasedStateMachine):
     def admit(self, gap):
         offset = self.next + gap
         self.next = offset + 1
-        record = (self.offsets, offset, str(offset), {}, None, offset, 1)
-        assert self.source.admit([record]) == 1
+        assert self.source.admit_messages(self.offsets, [Record(offset)], bytes.decode, unread) == (1, None)
         self.left[offset] = {str(offset), f"{offset} first", f"{offset} second"}
         wait_for(lambda: self.left[offset] <= HELD.keys())
 
@@ -82,8 +101,8 @@ class DeliveryModel(RuleBasedStateMachine):
             del self.left[offset]
         wait_for(lambda: self.source.in_flight == len(self.left))
         for origin, _, delivery, *_ in self.source.take_failed():
-            assert origin not in self.heard
-            self.heard[origin] = delivery
+            assert origin.number not in self.heard
+            self.heard[origin.number] = delivery
 
     @precondition(lambda self: self.heard.keys() - self.buried)
     @rule()

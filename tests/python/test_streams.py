@@ -253,6 +253,26 @@ def test_kafka_raises_what_the_brokers_do_not_take(orders):
     stream.close()
 
 
+def test_kafka_says_of_each_row_what_became_of_it():
+    stream = open_stream("kafka:///orders", producer_options=BROKERS | {"message.max.bytes": 1000})
+    assert stream.push_rows([{"n": 1}, None, None], ["k", b"gone", None]) is None
+    first, large, strange, last = stream.push_rows([1, "x" * 2000, object(), 2], ["a", "b", "c", "d"])
+    assert first is last is None
+    assert "size" in str(large)
+    assert "object" in str(strange)
+    stream.close()
+
+
+def test_a_refusal_that_fits_no_row_counts_for_all_that_are_open():
+    stream = open_stream("kafka:///orders", producer_options=BROKERS)
+    failures = {0: StreamError("before")}
+    stream._put_down(failures, [1, 2, 3], ["a", "b", "c"], (b"b", b"2"), "no")
+    assert failures.keys() == {0, 1}
+    stream._put_down(failures, [1, 2, 3], ["a", "b", "c"], (b"z", b"9"), "no")
+    assert failures.keys() == {0, 1, 2}
+    stream.close()
+
+
 def test_kafka_without_a_broker_ends_in_time():
     with socket.socket() as silent:  # bound, and never listening
         silent.bind(("127.0.0.1", 0))

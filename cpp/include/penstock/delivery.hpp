@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -12,6 +13,49 @@
 #include <penstock/offsets.hpp>
 
 namespace penstock {
+
+/// Keeps the memory of objects that are gone for others of their kind: there are as many, and as short-lived, as a
+/// stream has records, and they end on other threads than they were made on. Thread-safe.
+template <class T>
+class Pooled {
+ public:
+  static void* operator new(std::size_t size) {
+    {
+      Pool& pool = instance();
+      const std::lock_guard lock(pool.mutex);
+      if (!pool.free.empty()) {
+        void* memory = pool.free.back();
+        pool.free.pop_back();
+        return memory;
+      }
+    }
+    return ::operator new(size);
+  }
+  static void operator delete(void* memory) noexcept {
+    {
+      Pool& pool = instance();
+      const std::lock_guard lock(pool.mutex);
+      if (pool.free.size() < pool.free.capacity()) return pool.free.push_back(memory);
+    }
+    ::operator delete(memory);
+  }
+
+ private:
+  struct Pool {
+    Pool() { free.reserve(kMost); }
+    std::mutex mutex;
+    std::vector<void*> free;
+  };
+  static constexpr std::size_t kMost = 8192;
+  /// Never destroyed, as the last objects may end at the very end.
+  static Pool& instance() {
+    static Pool* const pool = new Pool;
+    return *pool;
+  }
+};
+
+/// The envelope of a stream's record.
+struct RecordEnvelope final : Envelope, Pooled<RecordEnvelope> {};
 
 /// What a stream source hears of the records that it has delivered. A record that ended well settles
 /// its offset at once, on whichever thread ends it; one that failed is left here, its offset open, for
@@ -25,6 +69,8 @@ class Deliveries final : public RefCounted {
     Failure failure;
   };
 
+  explicit Deliveries(Outlet place) noexcept : place_(std::move(place)) {}
+
   /// Waits until at most `low` records are in flight, something has failed, or someone calls `wake`.
   void wait(std::size_t low, Duration timeout);
   void wake();
@@ -37,10 +83,12 @@ class Deliveries final : public RefCounted {
   void began(std::size_t bytes) noexcept {
     in_flight_.fetch_add(1);
     bytes_.fetch_add(bytes);
+    place_.hold(1);
   }
   void ended(std::size_t bytes);
   void failed(Failed&& failed);
 
+  const Outlet place_;
   std::atomic<std::size_t> in_flight_{0};
   std::atomic<std::size_t> bytes_{0};
   std::atomic<std::size_t> low_{0};  ///< what is waited for
@@ -53,15 +101,13 @@ class Deliveries final : public RefCounted {
 
 /// The completion of one record of a stream. It takes no place from the events of callers: how many
 /// records are in flight is the source's to bound.
-class Delivery final : public Root {
+class Delivery final : public Root, public Pooled<Delivery> {
  public:
-  Delivery(Ref<Deliveries> deliveries, Ref<Offsets> offsets, std::uint64_t delivery, Object origin, Outlet place,
-           std::size_t size)
+  Delivery(Ref<Deliveries> deliveries, Ref<Offsets> offsets, std::uint64_t delivery, Object origin, std::size_t size)
       : deliveries_(std::move(deliveries)), offsets_(std::move(offsets)), delivery_(delivery),
-        origin_(std::move(origin)), place_(std::move(place)) {
+        origin_(std::move(origin)) {
     bytes = size;
     deliveries_->began(size);
-    place_.hold(1);
   }
   ~Delivery() override;
 
@@ -75,7 +121,6 @@ class Delivery final : public Root {
   const Ref<Offsets> offsets_;
   const std::uint64_t delivery_;
   Object origin_;
-  const Outlet place_;
   std::atomic<bool> told_{false};
   Failure failure_;  ///< the first, written by whoever set `told_`
   bool ended_ = false;

@@ -21,7 +21,7 @@ struct Envelope : RefCounted {
   Envelope(const Envelope& other)
       : RefCounted(), id(other.id), path(other.path), method(other.method), content_type(other.content_type),
         error(other.error), origin(other.origin), key(other.key), priority(other.priority), fields(other.fields),
-        headers(other.headers), arrival(other.arrival), terminated(other.terminated) {}
+        record(other.record), headers(other.headers), arrival(other.arrival), terminated(other.terminated) {}
 
   /// A copy for an event that is to differ. They stay the same event, so the id is made now at the latest.
   [[nodiscard]] Ref<Envelope> copied();
@@ -35,6 +35,7 @@ struct Envelope : RefCounted {
   std::uint64_t key = 0;       ///< of what users set as the event's key; 0 if they did not
   std::uint32_t priority = 0;  ///< where a batch is put together, 1 goes first; 0 is none
   Object fields;               ///< key, time, trigger and what users set: a table of the host
+  Object record;               ///< what `fields` are made of when first asked for, if they are not made yet
   std::vector<std::pair<std::string, std::string>> headers;  ///< as received
   std::chrono::system_clock::time_point arrival{};
   bool terminated = false;  ///< the event ends after this step and answers with its body

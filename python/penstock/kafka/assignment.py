@@ -21,8 +21,8 @@ class Assignment:
         How far its records are settled.
     journal : Journal
         What the next commit says.
-    waiting : deque of tuple
-        Records that have been read and not admitted.
+    waiting : deque of Message
+        Records that have come and are not admitted.
     weight : int
         What they weigh, in bytes.
     probing : int
@@ -45,7 +45,7 @@ class Assignment:
         self.start = start
         self.offsets = Offsets(start)
         self.journal = journal
-        self.waiting: deque[tuple[Any, ...]] = deque()
+        self.waiting: deque[Any] = deque()
         self.weight = 0
         self.probing = 0
         self.probe_end = 0
@@ -54,6 +54,27 @@ class Assignment:
         self.stop_at = -1
         self.committed = start
         self.paused = False
+
+    def add(self, messages: list[Any]) -> None:
+        """Have messages that have come wait, as far as they are to be handled."""
+        if self.stopped or self.stop_at >= 0:
+            wanted = [] if self.stopped else [one for one in messages if one.offset() < self.stop_at]
+            self.stopped = len(wanted) < len(messages)
+            messages = wanted
+        self.waiting.extend(messages)
+        self.weight += sum(map(len, messages))
+
+    def next(self, most: int) -> list[Any]:
+        """Take the first of those that wait."""
+        waiting = self.waiting
+        taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        self.weight -= sum(map(len, taken))
+        return taken
+
+    def put_back(self, messages: list[Any]) -> None:
+        """Have these wait again, ahead of all others."""
+        self.waiting.extendleft(reversed(messages))
+        self.weight += sum(map(len, messages))
 
     def rewind(self, position: int) -> None:
         """Begin again there; what is known of deadly records stays."""
@@ -78,12 +99,6 @@ class Assignment:
     def key(self) -> tuple[str, int]:
         """Topic and number."""
         return self.topic, self.number
-
-    def wants(self, offset: int) -> bool:
-        """Tell whether a record that has been read is to be handled."""
-        if 0 <= self.stop_at <= offset:
-            self.stopped = True
-        return not self.stopped
 
     def takes(self, most: int) -> bool:
         """Tell whether a record may be admitted now."""

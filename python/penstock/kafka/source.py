@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from penstock._core import Core, Source
-from penstock.errors import BadBody, GraphClosed, GraphError
+from orjson import loads
+
+from penstock._core import Core, Source, split_messages
+from penstock.errors import GraphClosed, GraphError
 from penstock.extras import load_extra
 from penstock.kafka.assignment import Assignment
 from penstock.kafka.commits import Commits
 from penstock.kafka.exactly_once import TransactionalCommits
 from penstock.kafka.journal import Journal
 from penstock.kafka.poison import Failed, Poison
-from penstock.kafka.records import Reader
+from penstock.kafka.records import unread
 from penstock.kafka.settings import Reading
 from penstock.kafka.topics import make_topics
 
@@ -70,7 +72,6 @@ class KafkaSource:
         self._kafka = load_extra("confluent_kafka", "kafka", f"the stream of '{reading.topics[0]}'")
         self._reading = reading
         self._source = Source(core, entry, _HEAVIEST)
-        self._reader = Reader()
         self._poison = Poison(reading, graph=graph, transactions=transactions)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
@@ -154,24 +155,16 @@ class KafkaSource:
             self._take(_LOOK)
 
     def _take(self, timeout: float) -> None:
-        """Look for messages: wait for the first, then take what is there."""
+        """Take the messages that are there; wait for one if there are none."""
         self._look_at = time.monotonic() + _ALIVE
-        first = self._consumer.poll(timeout)
-        if first is None:
-            return
-        for message in (first, *self._consumer.consume(_MOST, 0.0)):
-            if message.error() is not None:
-                self._say_error(message.error())
-                continue
-            assignment = self._assigned.get((message.topic(), message.partition()))
-            if assignment is None or self._halting or not assignment.wants(message.offset()):
-                continue
-            try:
-                record = self._reader.record_of(message, assignment.offsets)
-                assignment.waiting.append(record)
-                assignment.weight += record[-1]
-            except BadBody as error:
-                assignment.waiting.append((message, error))  # in its turn
+        messages = self._consumer.consume(_MOST, 0.0)
+        if not messages and timeout and (first := self._consumer.poll(timeout)) is not None:
+            messages = [first, *self._consumer.consume(_MOST, 0.0)]
+        for place, run in split_messages(messages):
+            if not run:
+                self._say_error(place)
+            elif (assignment := self._assigned.get(place)) is not None and not self._halting:
+                assignment.add(run)
 
     def _admit(self) -> bool:
         """Let in what there is room for; tell whether the graph is full."""
@@ -192,26 +185,23 @@ class KafkaSource:
         if assignment.probing and not self._is_probed(assignment):
             return True
         most = 1 if assignment.probing else min(room, self._reading.max_uncommitted - assignment.offsets.open)
-        chosen: list[tuple[Any, ...]] = []
-        waiting = assignment.waiting
-        while waiting and len(chosen) < most and len(waiting[0]) > 2:
-            chosen.append(waiting.popleft())
-        admitted = self._source.admit(chosen)
-        waiting.extendleft(reversed(chosen[admitted:]))
-        assignment.weight -= sum(record[-1] for record in chosen[:admitted])
-        if admitted < len(chosen):
-            return False
-        if not chosen:  # one that cannot be read
-            message, error = waiting.popleft()
+        chosen = assignment.next(most)
+        admitted, error = self._source.admit_messages(assignment.offsets, chosen, loads, unread)
+        if error is not None:
+            message = chosen[admitted]
             delivery = assignment.offsets.deliver(message.offset())
             self._poison.add(Failed(message, assignment.offsets, delivery, "", "BadBody", str(error), error))
+            admitted += 1
+        assignment.put_back(chosen[admitted:])
+        if admitted < len(chosen):
+            return error is not None
         if assignment.probing:
             assignment.probing -= 1
         return True
 
     def _is_probed(self, assignment: Assignment) -> bool:
         """Look at the next record, as one of those to come has killed a process; tell whether it may be admitted."""
-        message = _message_of(assignment.waiting[0])
+        message = assignment.waiting[0]
         if message.offset() >= assignment.probe_end:
             assignment.probing = 0
             return True
@@ -345,8 +335,3 @@ class KafkaSource:
     def _say_ready(self, ready: bool) -> None:
         if self._on_ready is not None:
             self._on_ready(ready)
-
-
-def _message_of(waiting: tuple[Any, ...]) -> Any:
-    """Return the message of a record, or of one that cannot be read."""
-    return waiting[0] if len(waiting) == 2 else waiting[-2]

@@ -111,9 +111,10 @@ class Records:
         size = len(body) if isinstance(body, (bytes, str)) else 0
         with self._lock:
             offsets = self._offsets_of(key, offset)
-            record = [(offsets, offset, body, fields, None, (*key, offset), size)]
             source = self._source_of(key[0])
-            while source.admit(record) == 0:  # full: the processor is held up, and so is the stream
+            while not source.admit(
+                offsets, offset, body, fields, (*key, offset), size
+            ):  # full: the processor is held up, and so is the stream
                 source.wait(max(0, source.in_flight - 1), 0.1)
 
     def _offsets_of(self, key: tuple[str, int], offset: int) -> _core.Offsets:

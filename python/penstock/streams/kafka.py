@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, StreamError
@@ -61,7 +62,9 @@ class KafkaStream:
         self._timeout = timeout
         self._is_there = False
         self._transactions = transactions
+        self._failures = (kafka.KafkaException, BufferError, TypeError, ValueError)
         if transactions is not None:
+            self._produce: Callable[..., None] = self._produce_along
             return
         settings = {
             "bootstrap.servers": brokers,
@@ -75,92 +78,104 @@ class KafkaStream:
             self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))
         except kafka.KafkaException as error:
             raise GraphError(f"the stream '{path}': {error}") from None
-        self._failures = (kafka.KafkaException, BufferError, TypeError, ValueError)
+        self._produce = self._producer.produce
 
     def push(self, records: Any, key: Any = None) -> None:
         """Send records to the topic; those of one key go to one partition."""
-        failures = self.push_each((record, key, None) for record in as_list(records))
-        failed = next((failure for failure in failures if failure is not None), None)
+        rows = [b"null" if record is None else record for record in as_list(records)]
+        failures = self.push_rows(rows, [key] * len(rows))
+        failed = next((failure for failure in failures or () if failure is not None), None)
         if failed is not None:
             raise failed
 
-    def push_each(self, records: Iterable[tuple[Any, Any, int | None]]) -> list[StreamError | None]:
+    def push_rows(
+        self, records: Sequence[Any], keys: Sequence[Any], partitions: Iterable[int] | None = None
+    ) -> list[StreamError | None] | None:
         """Send records, each with its key and, if it is to go to a certain one, its partition.
+
+        None with a key is a tombstone, which says that there is nothing of that key any more. None alone is nothing.
 
         Returns
         -------
-        list
-            For each record None, or why the brokers do not have it.
+        list or None
+            For each record None, or why the brokers do not have it; None if they have them all.
         """
         if not self._is_there:
             self._is_there = make(self._brokers, {self.topic: self._shards}, self._client, timeout=self._timeout)
-        if self._transactions is not None:
-            return self._push_along(records, self._transactions)
-        rows = records if isinstance(records, list) else list(records)
-        failures: list[StreamError | None] = [None] * len(rows)
+        # This runs for each record of a stream, so it makes few objects and calls.
+        failures: dict[int, StreamError] = {}
         refused: list[tuple[Any, Any, str]] = []
 
         def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
             refused.append((message.key(), message.value(), error.str()))
 
-        produce, topic = self._producer.produce, self.topic
-        for place, (record, key, partition) in enumerate(rows):
-            where = -1 if partition is None else partition
+        produce, topic = self._produce, self.topic
+        places = repeat(-1) if partitions is None else partitions
+        for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False)):
+            if record is None and key is None:
+                continue
             try:
-                produce(topic, as_bytes(record), _key(key), where, report)
+                produce(topic, _value(record), key if type(key) is bytes else _key(key), partition, report)
+            except StreamError as error:
+                failures[row] = error
             except BufferError:
-                failures[place] = self._produce_later(as_bytes(record), _key(key), where, report)
+                late = self._produce_later(topic, _value(record), _key(key), partition, report)
+                if late is not None:
+                    failures[row] = late
             except self._failures as error:
-                failures[place] = StreamError(f"cannot push to the topic {topic}: {error}")
+                failures[row] = StreamError(f"cannot push to the topic {topic}: {error}")
         # A little more, so that the client says itself what is late.
-        if self._producer.flush(self._timeout + 1.0):
-            late = StreamError(f"cannot push to the topic {topic}: no answer within {self._timeout} s")
-            return [failure or late for failure in failures]
+        if self._transactions is None and self._producer.flush(self._timeout + 1.0):
+            silence = StreamError(f"cannot push to the topic {topic}: no answer within {self._timeout} s")
+            return [failures.get(row, silence) for row in range(len(records))]
         for key, value, why in refused:
-            self._put_down(failures, rows, (key, value), why)
-        return failures
+            self._put_down(failures, records, keys, (key, value), why)
+        return [failures.get(row) for row in range(len(records))] if failures else None
 
     def _put_down(
         self,
-        failures: list[StreamError | None],
-        rows: list[tuple[Any, Any, int | None]],
+        failures: dict[int, StreamError],
+        records: Sequence[Any],
+        keys: Sequence[Any],
         one: tuple[Any, Any],
         why: str,
     ) -> None:
         """Put a failure down to the first record of that key and value that has none: they are all the same."""
-        for place, (record, key, _) in enumerate(rows):
-            if failures[place] is None and (_as_key(key), as_bytes(record)) == (one[0], one[1] or b""):
-                failures[place] = StreamError(f"cannot push to the topic {self.topic}: {why}")
+        failure = StreamError(f"cannot push to the topic {self.topic}: {why}")
+        wanted = one[0] or None, one[1] or None  # the client makes no difference between nothing and none
+        open_rows = [
+            row
+            for row, sent in enumerate(zip(records, keys, strict=True))
+            if row not in failures and any(part is not None for part in sent)
+        ]
+        for row in open_rows:
+            if (_as_key(keys[row]) or None, _value(records[row]) or None) == wanted:
+                failures[row] = failure
                 return
+        failures.update(dict.fromkeys(open_rows, failure))  # its body has changed since: any of them may be the one
 
-    def _push_along(
-        self, records: Iterable[tuple[Any, Any, int | None]], transactions: Transactions
-    ) -> list[StreamError | None]:
-        failures: list[StreamError | None] = []
-        for record, key, partition in records:
-            place = {} if partition is None else {"partition": partition}
-            try:
-                transactions.produce(self.topic, as_bytes(record), _key(key), **place)
-                failures.append(None)
-            except (TypeError, ValueError) as error:
-                failures.append(StreamError(f"cannot push to the topic {self.topic}: {error}"))
-            except StreamError as error:
-                failures.append(error)
-        return failures
-
-    def _produce_later(self, value: bytes, key: Any, partition: int, report: Any) -> StreamError | None:
+    def _produce_later(self, *record: Any) -> StreamError | None:
         """Put a record into the client's queue, which is full, when there is room."""
         try:
             self._producer.flush(self._timeout)
-            self._producer.produce(self.topic, value, key, partition, report)
+            self._producer.produce(*record)
         except self._failures as error:
             return StreamError(f"cannot push to the topic {self.topic}: {error}")
         return None
+
+    def _produce_along(self, topic: str, value: Any, key: Any, partition: int, _report: Any) -> None:
+        """Write a record as a part of the transaction."""
+        if self._transactions is not None:
+            self._transactions.produce(topic, value, key, **({} if partition < 0 else {"partition": partition}))
 
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""
         if self._transactions is None:
             self._producer.flush(1.0)
+
+
+def _value(record: Any) -> bytes | None:
+    return None if record is None else as_bytes(record)
 
 
 def _key(key: Any) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from penstock._core import Event
 
 _MARK = "full_event_wrapper"
 _BYTES = "base64"
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def as_list(records: Any) -> list[Any]:
@@ -67,14 +68,7 @@ def to_json(record: Any) -> bytes:
     >>> to_json({"body": b"ab"})
     b'{"body":{"base64":"YWI="}}'
     """
-    return _dumps()(record)
-
-
-@functools.cache
-def _dumps() -> Callable[[Any], bytes]:
-    import orjson
-
-    return functools.partial(orjson.dumps, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(record, _plain, _OPTIONS)
 
 
 def as_bytes(record: Any) -> bytes:
@@ -85,6 +79,8 @@ def as_bytes(record: Any) -> bytes:
     >>> as_bytes("text"), as_bytes({"n": 1})
     (b'text', b'{"n":1}')
     """
+    if type(record) is dict:  # most are
+        return orjson.dumps(record, _plain, _OPTIONS)
     if isinstance(record, bytes):
         return record
     return record.encode() if isinstance(record, str) else to_json(record)

@@ -65,38 +65,42 @@ class QueueSink:
     def do_events(self, events: list[Event]) -> list[Any]:
         """Push the events' bodies at once; for each return the event, or why it could not be pushed."""
         results: list[Any] = list(events)
-        rows: list[tuple[Any, Any, int | None]] = []
+        rows: list[tuple[Any, Any, int]] = []
         places = []
-        plain = self._sharding is None and not self.full_event
         for place, event in enumerate(events):
-            body = event.body
-            if body is None:
-                continue
             try:
-                rows.append((body, event.key or None, None) if plain else (self._record(event), *self._shard(event)))
-                places.append(place)
+                row = (self._record(event), *self._shard(event))
             except Exception as error:  # whatever the user's sharding_func raises
                 results[place] = error
+                continue
+            rows.append(row)
+            places.append(place)
         stream: Any = self.stream
-        for place, failure in zip(places, stream.push_each(rows), strict=True):
+        failures = stream.push_rows(*zip(*rows, strict=True)) if rows else None
+        for place, failure in zip(places, failures or (), strict=False):
             if failure is not None:
                 results[place] = failure
         return results
 
-    def _record(self, event: Event) -> Any:
-        return wrap(event) if self.full_event else event.body
+    @property
+    def push_rows(self) -> Callable[[list[Any], list[Any]], list[Any] | None] | None:
+        """What takes bodies and keys alone, if no more of the events is asked for."""
+        return None if self.full_event or self._sharding is not None else getattr(self.stream, "push_rows", None)
 
-    def _shard(self, event: Event) -> tuple[Any, int | None]:
-        """Return a record's key, and the number of its partition if that is given."""
+    def _record(self, event: Event) -> Any:
+        return wrap(event) if self.full_event and event.body is not None else event.body
+
+    def _shard(self, event: Event) -> tuple[Any, int]:
+        """Return a record's key, and the number of its partition; -1 leaves that to the key."""
         shard = self._sharding
         if shard is None:
-            return event.key or None, None
+            return event.key or None, -1
         if isinstance(shard, str):
             shard = event.body[shard]
-            return (shard if isinstance(shard, (str, bytes)) else str(shard)), None
+            return (shard if isinstance(shard, (str, bytes)) else str(shard)), -1
         if callable(shard):
             shard = shard(event)
-        return (event.key or None, shard) if isinstance(shard, int) else (shard, None)
+        return (event.key or None, shard) if isinstance(shard, int) else (shard, -1)
 
     def close(self) -> None:
         """Close the stream."""
