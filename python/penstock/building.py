@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from penstock.model_control import ModelControl, ModelPlace
 
 _CAPACITY = 1024
+_UNTIMED = {
+    "flat_map": "it makes several events of one",
+    "stage": "it may hold events for others",
+    "rows": "its stream has a timeout of its own",
+    "sink": "its stream has a timeout of its own",
+}
+_TIMED_BY_ROUTES = ("route", "scatter")
 _DEFAULT_ROUTER = "penstock.serving.ModelRouter"
 _OWN_ROUTING = (ModelRouter.do_event, ParallelRun.do_event)
 
@@ -82,7 +89,9 @@ class StepBuilder:
         self._left_out += left_out
         return served
 
-    def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool) -> int:
+    def _task(
+        self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool, timeout: float | None = None
+    ) -> int:
         options = step.options
         self._coroutines = self._coroutines or loaded.concurrency > 1
         if options.max_batch_size and (
@@ -104,6 +113,7 @@ class StepBuilder:
             responder=answers,
             full_event=loaded.full_event and loaded.kind not in ("model", "stage"),
             stamp=isinstance(loaded.object, V2ModelServer),
+            timeout=timeout,
             **paths,
         )
 
@@ -116,9 +126,13 @@ class StepBuilder:
         *,
         concurrency: int = 1,
         batch_size: int = 1,
+        timeout: float | None = None,
         **more: Any,
     ) -> int:
         options = step.options
+        limit = options.timeout or timeout or 0.0
+        if limit and kind in _UNTIMED:
+            raise GraphError(f"step '{name}': {_UNTIMED[kind]}, so it cannot have .timeout()")
         size = max(options.max_batch_size, batch_size)
         capacity = max(options.capacity or max(_CAPACITY, size), min(2, batch_size))
         if capacity < options.max_batch_size:
@@ -136,7 +150,7 @@ class StepBuilder:
                 capacity=capacity,
                 batch_size=min(size, capacity),
                 **batch_options(options),
-                timeout=options.timeout or 0.0,
+                timeout=0.0 if kind in _TIMED_BY_ROUTES else limit,
                 attempts=options.retry_attempts,
                 backoff=options.retry_backoff,
                 copy=options.copy,
@@ -221,7 +235,11 @@ class StepBuilder:
         return {key: Loaded("map", process.do_event, full_event=True) for key, process in started.items()}
 
     def _routes(self, step: RouterStep, prefix: str, loaded: dict[str, Loaded], *, answers: bool = False) -> list[int]:
-        return [self._task(route, prefix + key, loaded[key], answers=answers) for key, route in step.routes.items()]
+        limit = step.options.timeout  # a router takes as long as its routes
+        return [
+            self._task(route, prefix + key, loaded[key], answers=answers, timeout=limit)
+            for key, route in step.routes.items()
+        ]
 
     def _router_object(self, step: RouterStep, name: str, routes: dict[str, Route]) -> Any:
         target = step.target

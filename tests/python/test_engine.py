@@ -134,6 +134,11 @@ def test_a_batch_has_no_timeout():
         run_flow(lambda graph: graph.to(lambda b: b, "step").batch(max_size=8).timeout(1).respond()).test(body=1)
 
 
+def test_a_step_that_makes_several_events_has_no_timeout():
+    with pytest.raises(GraphError, match=r"step 'many': it makes several events of one, so it cannot have \.timeout"):
+        run_flow(lambda graph: graph.to("storey.FlatMap", "many", _fn="[event]").timeout(1))
+
+
 def test_a_step_that_takes_too_long_fails_its_event_and_not_the_next():
     def step(body):
         time.sleep(body)

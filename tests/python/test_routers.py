@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -38,6 +39,26 @@ def router(*models, class_name=None, **class_args):
         name, arguments = model if isinstance(model, tuple) else (model, {})
         fn.add_model(name, **{"class_name": "Times", **arguments})
     return fn.to_mock_server(namespace=globals())
+
+
+class Sleepy(Times):
+    def predict(self, body):
+        time.sleep(body["inputs"][0])
+        return body["inputs"]
+
+
+@pytest.mark.parametrize("class_name", [None, "penstock.serving.VotingEnsemble"])
+def test_a_routers_timeout_is_that_of_its_routes(class_name):
+    fn = penstock.new_function("f")
+    step = fn.set_topology("flow").add_step(class_name=f"*{class_name or ''}", name="router").timeout(0.2)
+    step.add_route("m1", class_name="Sleepy")
+    step.respond()
+    with fn.to_mock_server(namespace=globals()) as running:
+        path = "/v2/models/m1/infer" if class_name is None else "/v2/models/infer"
+        assert running.test(path, {"inputs": [0.0]})["outputs"] == [0.0]
+        with pytest.raises(StepError) as raised:
+            running.test(path, {"inputs": [2.0]})
+        assert raised.value.status_code == 504
 
 
 @pytest.fixture

@@ -253,8 +253,8 @@ def test_kafka_raises_what_the_brokers_do_not_take(orders):
     stream.close()
 
 
-def test_kafka_says_of_each_row_what_became_of_it():
-    stream = open_stream("kafka:///orders", producer_options=BROKERS | {"message.max.bytes": 1000})
+def test_kafka_says_of_each_row_what_became_of_it(orders):
+    stream = open_stream(orders, producer_options={"message.max.bytes": 1000})
     assert stream.push_rows([{"n": 1}, None, None], ["k", b"gone", None]) is None
     first, large, strange, last = stream.push_rows([1, "x" * 2000, object(), 2], ["a", "b", "c", "d"])
     assert first is last is None
@@ -264,7 +264,7 @@ def test_kafka_says_of_each_row_what_became_of_it():
 
 
 def test_a_refusal_that_fits_no_row_counts_for_all_that_are_open():
-    stream = open_stream("kafka:///orders", producer_options=BROKERS)
+    stream = open_stream("kafka://localhost:9/orders")
     failures = {0: StreamError("before")}
     stream._put_down(failures, [1, 2, 3], ["a", "b", "c"], (b"b", b"2"), "no")
     assert failures.keys() == {0, 1}

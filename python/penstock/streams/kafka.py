@@ -62,7 +62,7 @@ class KafkaStream:
         self._timeout = timeout
         self._is_there = False
         self._transactions = transactions
-        self._failures = (kafka.KafkaException, BufferError, TypeError, ValueError)
+        self._failures = (kafka.KafkaException, StreamError, BufferError, TypeError, ValueError)
         if transactions is not None:
             self._produce: Callable[..., None] = self._produce_along
             return
@@ -116,17 +116,13 @@ class KafkaStream:
                 continue
             try:
                 produce(topic, _value(record), key if type(key) is bytes else _key(key), partition, report)
-            except StreamError as error:
-                failures[row] = error
-            except BufferError:
-                late = self._produce_later(topic, _value(record), _key(key), partition, report)
-                if late is not None:
-                    failures[row] = late
             except self._failures as error:
-                failures[row] = StreamError(f"cannot push to the topic {topic}: {error}")
+                failure = self._failure(error, record, key, partition, report)
+                if failure is not None:
+                    failures[row] = failure
         # A little more, so that the client says itself what is late.
         if self._transactions is None and self._producer.flush(self._timeout + 1.0):
-            silence = StreamError(f"cannot push to the topic {topic}: no answer within {self._timeout} s")
+            silence = self._refusal(f"no answer within {self._timeout} s")
             return [failures.get(row, silence) for row in range(len(records))]
         for key, value, why in refused:
             self._put_down(failures, records, keys, (key, value), why)
@@ -141,7 +137,7 @@ class KafkaStream:
         why: str,
     ) -> None:
         """Put a failure down to the first record of that key and value that has none: they are all the same."""
-        failure = StreamError(f"cannot push to the topic {self.topic}: {why}")
+        failure = self._refusal(why)
         wanted = one[0] or None, one[1] or None  # the client makes no difference between nothing and none
         open_rows = [
             row
@@ -154,14 +150,20 @@ class KafkaStream:
                 return
         failures.update(dict.fromkeys(open_rows, failure))  # its body has changed since: any of them may be the one
 
-    def _produce_later(self, *record: Any) -> StreamError | None:
-        """Put a record into the client's queue, which is full, when there is room."""
-        try:
-            self._producer.flush(self._timeout)
-            self._producer.produce(*record)
-        except self._failures as error:
-            return StreamError(f"cannot push to the topic {self.topic}: {error}")
-        return None
+    def _failure(self, error: Exception, record: Any, key: Any, partition: int, report: Any) -> StreamError | None:
+        """Say why a record is not written; one that the client had no room for is tried again."""
+        if isinstance(error, BufferError):
+            try:
+                self._producer.flush(self._timeout)
+                self._producer.produce(self.topic, _value(record), _key(key), partition, report)
+            except self._failures as again:
+                error = again
+            else:
+                return None
+        return error if isinstance(error, StreamError) else self._refusal(error)
+
+    def _refusal(self, why: object) -> StreamError:
+        return StreamError(f"cannot push to the topic {self.topic}: {why}")
 
     def _produce_along(self, topic: str, value: Any, key: Any, partition: int, _report: Any) -> None:
         """Write a record as a part of the transaction."""

@@ -93,7 +93,7 @@ class QueueSink:
     def _shard(self, event: Event) -> tuple[Any, int]:
         """Return a record's key, and the number of its partition; -1 leaves that to the key."""
         shard = self._sharding
-        if shard is None:
+        if shard is None or event.body is None:
             return event.key or None, -1
         if isinstance(shard, str):
             shard = event.body[shard]
