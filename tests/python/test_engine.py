@@ -136,7 +136,7 @@ def test_a_batch_has_no_timeout():
 
 def test_a_step_that_makes_several_events_has_no_timeout():
     with pytest.raises(GraphError, match=r"step 'many': it makes several events of one, so it cannot have \.timeout"):
-        run_flow(lambda graph: graph.to("storey.FlatMap", "many", _fn="[event]").timeout(1))
+        run_flow(lambda graph: graph.to("storey.FlatMap", "many", _fn="([event])").timeout(1))
 
 
 def test_a_step_that_takes_too_long_fails_its_event_and_not_the_next():
