@@ -89,9 +89,7 @@ class StepBuilder:
         self._left_out += left_out
         return served
 
-    def _task(
-        self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool, timeout: float | None = None
-    ) -> int:
+    def _task(self, step: TaskStep, name: str, loaded: Loaded, *, answers: bool, timeout: float | None = None) -> int:
         options = step.options
         self._coroutines = self._coroutines or loaded.concurrency > 1
         if options.max_batch_size and (
