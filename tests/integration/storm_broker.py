@@ -22,7 +22,7 @@ def storm(address, directory, *, messages=60_000, times=5, seed, log):
     dice = random.Random(seed)
     flow = Flow(address, messages, log=log)
     slowest = memory = 0
-    with flow.feeding(times * 12.0):
+    with flow.feeding(times * 20.0):  # for longer than the kills take, or nothing could return
         for _ in range(times):
             time.sleep(dice.uniform(4.0, 8.0))
             broker.stop(directory, kill=True)

@@ -10,6 +10,7 @@ from penstock.kafka.journal import Journal
 
 _MOST, _FEWEST = 16_000, 200  # records that wait before partitions are paused: of all, and of each
 _HEAVIEST, _LIGHTEST = 16 << 20, 1 << 20  # bytes of them
+PORTION = 64  # records
 
 
 class Assignment:
@@ -26,7 +27,9 @@ class Assignment:
     weight : int
         What they weigh, in bytes.
     probing : int
-        Records that still have to be taken one by one, as a process has died near them.
+        Records that still have to be taken carefully, as a process has died near them.
+    singly : int
+        Of these, how many one by one; the others in portions, each of which the next process would take one by one.
     probe_end : int
         The offset from which on no process can have died.
     deadly : int
@@ -48,6 +51,7 @@ class Assignment:
         self.waiting: deque[Any] = deque()
         self.weight = 0
         self.probing = 0
+        self.singly = 0
         self.probe_end = 0
         self.deadly = -1
         self.stopped = False
@@ -103,6 +107,16 @@ class Assignment:
     def takes(self, most: int) -> bool:
         """Tell whether a record may be admitted now."""
         return int(self.offsets.open) < (1 if self.probing else most)
+
+    @property
+    def portion(self) -> int:
+        """How many records may be admitted together while a deadly one is looked for; else 0."""
+        return 0 if not self.probing else 1 if self.singly else PORTION
+
+    def probed(self, count: int) -> None:
+        """Note that so many more have been admitted."""
+        self.probing = max(0, self.probing - count)
+        self.singly = max(0, self.singly - count)
 
     def __repr__(self) -> str:
         return f"{self.topic}[{self.number}]"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock.kafka.assignment import PORTION
 from penstock.kafka.journal import Journal
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Commits:
         Set when there is one.
     most : int
         Records that may be under way.
-    probed : int
-        Records that are tried one by one after a process has died.
+    probed, singly : int
+        Records that are tried carefully after a process has died, and how many of them one by one.
     """
 
     consumer: Any
@@ -62,6 +63,7 @@ class Commits:
         self._hear = hear
         self._at = 0.0
         self.most = self.probed = reading.max_in_flight
+        self.singly = PORTION
 
     @property
     def holding(self) -> bool:

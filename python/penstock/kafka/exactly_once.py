@@ -44,7 +44,7 @@ class TransactionalCommits(Commits):
         self._done = transactions.done
         self._sent: list[tuple[Assignment, int]] = []
         self._limit = self.most
-        self.most = self.probed = min(self._limit, _FIRST)  # each that is probed takes a transaction of its own
+        self.most = self.probed = self.singly = min(self._limit, _FIRST)  # each takes a transaction of its own
         transactions.add(self)
 
     @property

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
 _AGAIN = 1.0  # seconds until dead letters that could not be written are tried again
+_GATHER = 0.02  # seconds that dead letters wait for others: the brokers are asked once for all
+_GATHERED = 100  # of them wait for no more
 _logger = logging.getLogger("penstock")
 
 
@@ -44,6 +46,8 @@ class Poison:
     def __init__(self, reading: Reading, *, graph: str = "", transactions: Transactions | None = None) -> None:
         self._policy = reading.on_poison
         self.pending: list[Failed] = []
+        self._gathers = reading.on_poison != "stop" and transactions is None
+        self._since = 0.0
         self._try_at = 0.0
         self._letters: DeadLetters | None = None
         if self._policy == "dead_letter":
@@ -51,13 +55,26 @@ class Poison:
                 reading.brokers, reading.dead_letter, graph=graph, client=reading.producer(), transactions=transactions
             )
 
+    @property
+    def holds_up(self) -> bool:
+        """Whether nothing more may be admitted until what has failed is dealt with."""
+        return bool(self.pending) and not (self._gathers and self._is_gathering())
+
     def add(self, failed: Failed) -> None:
         """Take a failed record over."""
+        if not self.pending:
+            self._since = time.monotonic()
         self.pending.append(failed)
 
-    def settle(self) -> list[Failed]:
+    def _is_gathering(self) -> bool:
+        return not self._try_at and len(self.pending) < _GATHERED
+
+    def settle(self, *, at_once: bool = False) -> list[Failed]:
         """Deal with what has failed; return what its partitions have to be held for."""
-        if not self.pending or time.monotonic() < self._try_at:
+        now = time.monotonic()
+        if not self.pending or now < self._try_at:
+            return []
+        if self._gathers and self._is_gathering() and now < self._since + _GATHER and not at_once:
             return []
         failed, self.pending = [one for one in self.pending if not one.offsets.revoked], []
         if self._policy == "stop":
@@ -74,8 +91,7 @@ class Poison:
                 one.offsets.settle(one.delivery)
             else:
                 self.pending.append(one)
-        if self.pending:
-            self._try_at = time.monotonic() + _AGAIN
+        self._try_at = time.monotonic() + _AGAIN if self.pending else 0.0
         return []
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orjson import loads
 
-from penstock._core import Core, Source, split_messages
+from penstock._core import Core, Offsets, Source, split_messages
 from penstock.errors import GraphClosed, GraphError
 from penstock.extras import load_extra
 from penstock.kafka.assignment import Assignment
@@ -168,7 +168,7 @@ class KafkaSource:
 
     def _admit(self) -> bool:
         """Let in what there is room for; tell whether the graph is full."""
-        if self._halting or self._poison.pending or self._commits.holding:
+        if self._halting or self._poison.holds_up or self._commits.holding:
             return False
         for assignment in self._assigned.values():
             if not assignment.waiting or not assignment.takes(self._reading.max_uncommitted):
@@ -184,20 +184,25 @@ class KafkaSource:
         """Let in records of one partition; tell whether the graph took them."""
         if assignment.probing and not self._is_probed(assignment):
             return True
-        most = 1 if assignment.probing else min(room, self._reading.max_uncommitted - assignment.offsets.open)
+        most = assignment.portion or min(room, self._reading.max_uncommitted - assignment.offsets.open)
         chosen = assignment.next(most)
-        admitted, error = self._source.admit_messages(assignment.offsets, chosen, loads, unread)
-        if error is not None:
-            message = chosen[admitted]
-            delivery = assignment.offsets.deliver(message.offset())
-            self._poison.add(Failed(message, assignment.offsets, delivery, "", "BadBody", str(error), error))
-            admitted += 1
-        assignment.put_back(chosen[admitted:])
-        if admitted < len(chosen):
-            return error is not None
-        if assignment.probing:
-            assignment.probing -= 1
-        return True
+        left = self._admit_or_refuse(assignment.offsets, chosen)
+        assignment.put_back(left)
+        assignment.probed(len(chosen) - len(left))
+        return not left or self._poison.holds_up
+
+    def _admit_or_refuse(self, offsets: Offsets, messages: list[Any]) -> list[Any]:
+        """Let in messages; those that cannot be read are poison. Return those that there was no room for."""
+        while messages and not self._poison.holds_up:
+            admitted, error = self._source.admit_messages(offsets, messages, loads, unread)
+            if error is None:
+                return messages[admitted:]
+            message = messages[admitted]
+            self._poison.add(
+                Failed(message, offsets, offsets.deliver(message.offset()), "", "BadBody", str(error), error)
+            )
+            messages = messages[admitted + 1 :]
+        return messages
 
     def _is_probed(self, assignment: Assignment) -> bool:
         """Look at the next record, as one of those to come has killed a process; tell whether it may be admitted."""
@@ -212,14 +217,15 @@ class KafkaSource:
             self._poison.add(Failed(message, assignment.offsets, delivery, "", "ProcessDied", text, reason="crash"))
             return False
         if message.offset() > assignment.start:
-            assignment.journal = Journal("probe", 1)
+            assignment.journal = Journal("probe", 1) if assignment.singly else Journal("run")
         return self._commits.begin(assignment, message.offset())
 
     def _hear_failures(self) -> None:
         for origin, offsets, delivery, step, _status, kind, message, cause in self._source.take_failed():
             if kind != "GraphClosed" and not offsets.revoked and not self._commits.undoing:
                 self._poison.add(Failed(origin, offsets, delivery, step, kind, message, cause))
-        for failed in () if self._commits.undoing else self._poison.settle():
+        at_once = self._halting or self._closing or not self._source.in_flight
+        for failed in () if self._commits.undoing else self._poison.settle(at_once=at_once):
             assignment = self._assigned.get((failed.message.topic(), failed.message.partition()))
             if assignment is not None and not assignment.stopped:
                 self._commits.stop_at(assignment, failed.message.offset())
@@ -285,7 +291,7 @@ class KafkaSource:
         assignment = Assignment(partition.topic, partition.partition, start, Journal("run"))
         if journal.died:
             _, assignment.probe_end = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
-            assignment.probing = self._commits.probed
+            assignment.probing, assignment.singly = self._commits.probed, self._commits.singly
             assignment.journal = Journal("probe", journal.died)
             assignment.deadly = start if journal.is_deadly else -1
         return assignment
