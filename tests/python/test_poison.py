@@ -37,7 +37,8 @@ def made(policy):
 def fail(dealing, offsets, count):
     message = types.SimpleNamespace(topic=lambda: "in", partition=lambda: 0, offset=lambda: 7)
     for _ in range(count):
-        dealing.add(Failed(message, offsets, offsets.deliver(offsets.position + offsets.open), "step", "ValueError", "no"))
+        delivery = offsets.deliver(offsets.position + offsets.open)
+        dealing.add(Failed(message, offsets, delivery, "step", "ValueError", "no"))
 
 
 def test_letters_wait_a_moment_for_others_and_hold_nothing_up(clock):
