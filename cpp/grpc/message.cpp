@@ -11,7 +11,7 @@
 namespace penstock::grpc {
 namespace {
 
-constexpr std::size_t kWorthIt = 1024;          ///< bytes of a message from which on it is compressed
+constexpr std::size_t kWorthIt = 1024;           ///< bytes of a message from which on it is compressed
 constexpr std::size_t kFirstStep = 1024 * 1024;  ///< bytes to make room for before more than that has come
 
 std::size_t length_in(const unsigned char* bytes) noexcept {
