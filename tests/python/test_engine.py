@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
+import types
 
 import penstock
 import pytest
+from penstock import engine
 from penstock.errors import DeadlineExceeded, GraphError, StepError
 
 
@@ -346,3 +348,13 @@ server.close()
     start = time.monotonic()
     assert run_python(program).stdout == "interrupted\n"
     assert time.monotonic() - start < 20
+
+
+def test_a_flood_of_failures_is_logged_line_by_line_but_with_few_stacks(monkeypatch, caplog):
+    monkeypatch.setattr(engine, "_stacks", engine._Stacks(3))
+    clock = types.SimpleNamespace(monotonic=lambda: clock.now, now=5.0)
+    monkeypatch.setattr(engine, "time", clock)
+    for clock.now in (5.0, 5.1, 5.2, 5.3, 5.9, 6.05):
+        engine._log_failure("step", "ValueError: no", "7", ValueError("no"))
+    assert [record.exc_info is not None for record in caplog.records] == [True, True, True, False, False, True]
+    assert all(record.getMessage() == "step 'step' failed on event 7: ValueError: no" for record in caplog.records)

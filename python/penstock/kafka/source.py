@@ -198,9 +198,7 @@ class KafkaSource:
             if error is None:
                 return messages[admitted:]
             message = messages[admitted]
-            self._poison.add(
-                Failed(message, offsets, offsets.deliver(message.offset()), "", "BadBody", str(error), error)
-            )
+            self._poison.add(Failed(message, offsets, offsets.deliver(message.offset()), "", "BadBody", str(error)))
             messages = messages[admitted + 1 :]
         return messages
 
