@@ -158,7 +158,7 @@ def test_an_answer_that_has_no_json_is_500(start):
         ("5", (200, "text/plain", b"5")),
         ("(1, 2, 3)", (200, "text/plain", b"(1, 2, 3)")),
         ("{'a': {1, 2}}", (200, "application/json", b'{"a": "{1, 2}"}')),
-        # Until 3.12 asyncio takes a generator for a coroutine, so the wrapper awaits it; from then on it writes its name.
+        # Ahead of 3.12 asyncio takes a generator for a coroutine, so the wrapper awaits it; then it writes its name.
         ("(x for x in 'ab')", (500 if sys.version_info < (3, 12) else 200, "text/plain", None)),
         ("context.Response(body='x', status_code='200')", (500, "text/plain", b"")),
     ],
