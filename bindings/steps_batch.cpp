@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "model_batch.hpp"
 #include "steps.hpp"
 
 namespace penstock::python {
@@ -49,7 +50,10 @@ class BatchMap final : public Step, public Replaceable {
 
   void retarget(py::object target) override {
     target_ = model_ ? target.attr("do_events") : target;
-    if (model_) measure_ = target.attr("measure");
+    if (!model_) return;
+    measure_ = target.attr("measure");
+    isolate_ = target.attr("isolate").cast<bool>();
+    served_ = std::make_shared<Model>(target.attr("model"));
   }
 
   /// Rows that Python holds are measured by Python; bytes that nobody has read yet count as one row.
@@ -72,6 +76,8 @@ class BatchMap final : public Step, public Replaceable {
 
   void run(Batch& batch, Emitter& out) override {
     try {
+      const std::shared_ptr<Model> served = served_;  // whatever takes its place meanwhile
+      if (served && predict_together(*served, batch, out, isolate_)) return;
       py::list items;
       std::vector<std::size_t> bad;
       for (std::size_t i = 0; i < batch.size(); ++i) {
@@ -101,7 +107,10 @@ class BatchMap final : public Step, public Replaceable {
       fail_all(batch, failure, out);
     }
   }
-  void close() override { target_ = measure_ = py::object(); }
+  void close() override {
+    target_ = measure_ = py::object();
+    served_.reset();
+  }
 
  private:
   class Later final : public Continuation {
@@ -171,6 +180,8 @@ class BatchMap final : public Step, public Replaceable {
   }
 
   py::object target_, measure_;
+  std::shared_ptr<Model> served_;  ///< null if it is no model
+  bool isolate_ = true;
   Paths paths_;
   bool events_, model_, ragged_;
 };

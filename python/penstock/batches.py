@@ -13,7 +13,7 @@ from penstock.batch_rows import form_of, join, rows_of, split
 from penstock.counting import now
 from penstock.errors import GraphError, PenstockError
 from penstock.operations import PREDICT, operation_of, request_of
-from penstock.tenancy import Tenant
+from penstock.tenancy import Tenant, Vacancy
 
 if TYPE_CHECKING:
     from penstock.models import V2ModelServer
@@ -70,6 +70,8 @@ def batch_options(options: Options) -> dict[str, Any]:
 class BatchedModel:
     """A model as the engine calls it with a batch.
 
+    Requests of tensors that are alike go from the wire straight to `predict`, by the core; all others come here.
+
     Examples
     --------
     >>> from penstock.serving import V2ModelServer
@@ -78,8 +80,9 @@ class BatchedModel:
     (2, 3)
     """
 
-    def __init__(self, model: V2ModelServer | Tenant, rules: Rules) -> None:
-        self._model: Any = model
+    def __init__(self, model: V2ModelServer | Tenant | Vacancy, rules: Rules) -> None:
+        self.model: Any = model
+        self.isolate = rules.isolate
         self._rules = rules
         from penstock.models import V2ModelServer as Base
 
@@ -88,11 +91,11 @@ class BatchedModel:
 
     def do_events(self, events: list[Any]) -> Any:
         """Answer each event; a coroutine of that if need be."""
-        return self._model.do_events(events) if self._own else infer_batch(self._model, events, self._rules)
+        return self.model.do_events(events) if self._own else infer_batch(self.model, events, self._rules)
 
     def measure(self, body: Any) -> tuple[int, int, int]:
         """Return a number that tells whose rows may be joined, how many rows there are, and the priority."""
-        for key in self._model._input_path:
+        for key in self.model._input_path:
             body = body.get(key) if isinstance(body, Mapping) else None
         if not isinstance(body, Mapping):
             return 0, 1, 0

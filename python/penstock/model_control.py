@@ -142,7 +142,7 @@ class ModelPlace:
         if self._index is None:
             return
         target: Any = called if self._kind == "model" else handler
-        if self._step.options.max_batch_size > 1 and isinstance(called, Tenant):
+        if self._step.options.max_batch_size > 1:
             target = in_batches(self._name, self._kind, called, self._step.options)
         self._control.core.retarget(self._index, target)
 

@@ -101,6 +101,7 @@ class Vacancy:
     is_async = False
     _native = False
     _loading = None
+    _input_path = ()
 
     def __init__(self, former: V2ModelServer) -> None:
         self.name, self.version = former.name, former.version
@@ -119,10 +120,6 @@ class Vacancy:
         raise ModelNotReady(f"model {self.name} is not loaded")
 
     predict = do_events = do_event
-
-    def measure(self, body: Any) -> tuple[int, int, int]:  # noqa: ARG002  # none is like another
-        """Describe a request for a batch; see `penstock.batches`."""
-        return 0, 1, 0
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model that was here."""

@@ -1,6 +1,7 @@
 """Batches behind HTTP and gRPC: many callers at once, and those who are wrong, late or gone."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
@@ -41,7 +42,26 @@ class Slow(Double):
         time.sleep(0.01 + 0.002 * len(body["inputs"]))
         return body["inputs"]
 
+class Rows(penstock.serving.V2ModelServer):
+    # It answers with plain rows, as many as the parameter "rows" says, and notes what it is asked.
+
+    def load(self):
+        self.seen = []
+
+    def predict(self, body):
+        (HERE / "entered").touch()
+        while (HERE / "hold").exists():
+            time.sleep(0.001)
+        self.seen.append([body["inputs"].reshape(-1).tolist(), body.get("parameters", {}), body.get("id")])
+        rows = body["inputs"].tolist()
+        return rows[: body["parameters"]["rows"]] if "rows" in body.get("parameters", {}) else rows
+
+    def op_seen(self, event):
+        event.body = self.seen
+        return event
+
 batched = penstock.new_function("batched")
+batched.add_model("rows", class_name=Rows, model_path="").batch(64)
 batched.add_model("m", class_name=Double, model_path="").batch(64)
 batched.add_model("goal", class_name=Slow, model_path="").batch(4, adaptive=True, target_latency=0.05)
 """
@@ -65,10 +85,16 @@ def server(folder):
 @pytest.fixture
 def held(server, folder):
     """The model is at work with one request, until `release`; whatever comes meanwhile waits."""
+    with holding(server, folder, "m") as release:
+        yield release
+
+
+@contextlib.contextmanager
+def holding(server, folder, model):
     (folder / "entered").unlink(missing_ok=True)
     (folder / "hold").touch()
     first = connect(server)
-    first.sendall(request(1000))
+    first.sendall(request(1000, model))
     wait_for((folder / "entered").exists)
 
     def release():
@@ -116,9 +142,9 @@ def metric(server, name):
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
-def waiting(server):
+def waiting(server, model="m"):
     """How many requests wait for the model, besides those it is at work with."""
-    return metric(server, 'penstock_step_queue_depth{model="m"')
+    return metric(server, f'penstock_step_queue_depth{{model="{model}"')
 
 
 def connections(server):
@@ -252,6 +278,47 @@ def test_requests_of_different_shapes_and_types_share_no_call(server, held):
         outputs = json.loads(received.split(b"\r\n\r\n", 1)[1])["outputs"]
         assert [(output["datatype"], output["shape"]) for output in outputs] == [(datatype, shape)] * 2
     assert statistics(server)["execution_count"] - before == 4  # the one that held them, and three forms
+
+
+def together(server, folder, *requests):
+    """Send requests to the model of rows that are one batch; return each answer's status and body."""
+    with holding(server, folder, "rows") as release:
+        connections = [connect(server) for _ in requests]
+        for connection, one in zip(connections, requests, strict=True):
+            connection.sendall(one)
+        wait_for(lambda: waiting(server, "rows") == len(requests))
+        release()
+        answers = []
+        for connection in connections:
+            with connection:
+                head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            answers.append((int(head.split()[1]), json.loads(body)))
+    return answers
+
+
+def test_plain_results_of_a_batch_become_each_callers_tensors(server, folder):
+    answers = together(server, folder, *(request(value, "rows", id=f"id{value}") for value in (7, 8, 9)))
+    assert [(status, body["id"], body["outputs"][0]["data"]) for status, body in answers] == [
+        (200, f"id{value}", [value]) for value in (7, 8, 9)
+    ]
+    assert server.post({}, "/v2/models/rows/seen")[1][-1] == [[7, 8, 9], {}, None]
+
+
+def test_parameters_for_the_server_keep_nobody_apart_and_those_for_the_model_do(server, folder):
+    for_both = {"priority": 5}, {"timeout": 60_000_000}
+    apart = {"mode": 1, "priority": 5}, {"mode": 2}
+    sent = [request(value, "rows", parameters=one) for value, one in enumerate(for_both)]
+    assert [status for status, _ in together(server, folder, *sent)] == [200, 200]
+    assert server.post({}, "/v2/models/rows/seen")[1][-1] == [[0, 1], {}, None]
+    sent = [request(value, "rows", parameters=one) for value, one in enumerate(apart)]
+    assert [status for status, _ in together(server, folder, *sent)] == [200, 200]
+    assert [parameters["mode"] for _, parameters, _ in server.post({}, "/v2/models/rows/seen")[1][-2:]] == [1, 2]
+
+
+def test_as_many_results_as_rows_are_asked_for(server, folder):
+    few = [request(value, "rows", parameters={"rows": 1}) for value in range(3)]
+    said = {"error": "step 'rows': PenstockError: predict returned 1 results for 3 rows"}
+    assert together(server, folder, *few) == [(500, said)] * 3
 
 
 def message(value, model):
