@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -121,24 +122,25 @@ class _Call:
     request_id: str
     names: list[str] | None  # of tensors; None for plain rows
     operation: str
+    padded: bool
 
-    @property
+    @functools.cached_property
     def rows(self) -> int:
         return rows_of(self.request["inputs"])
 
+    @functools.cached_property
+    def form(self) -> Any:
+        return form_of(self.request["inputs"], padded=self.padded)
+
+    @functools.cached_property
     def rest(self) -> dict[str, Any]:
         own = ("id", "inputs") if self.names is None else ("id", "inputs", "outputs")
         rest = {key: value for key, value in self.request.items() if key not in own}
         return rest | {"parameters": _to_the_model(self.request)}
 
-    def fits(self, other: _Call, *, padded: bool) -> bool:
+    def fits(self, other: _Call) -> bool:
         """Tell whether both may be rows of one request: same inputs, nothing else different."""
-        mine, others = self.request["inputs"], other.request["inputs"]
-        return (
-            self.names == other.names
-            and form_of(mine, padded=padded) == form_of(others, padded=padded)
-            and self.rest() == other.rest()
-        )
+        return self.names == other.names and self.form == other.form and self.rest == other.rest
 
 
 class _Group:
@@ -150,7 +152,7 @@ class _Group:
         self.begun = self.prepared = self.inferred = 0  # nanoseconds, of its execution
 
     def takes(self, call: _Call, rules: Rules) -> bool:
-        return self.rows + call.rows <= rules.max_rows and self.calls[0].fits(call, padded=rules.pad is not None)
+        return self.rows + call.rows <= rules.max_rows and self.calls[0].fits(call)
 
     def add(self, call: _Call) -> None:
         self.calls.append(call)
@@ -276,7 +278,7 @@ def _sort(batch: _Batch) -> None:
     """Prepare the requests, and put together those that fit; what is no prediction is answered."""
     for place, event in enumerate(batch.events):
         try:
-            call = _prepare(batch.model, place, event)
+            call = _prepare(batch, place, event)
             if call is None:
                 batch.answers[place] = batch.model.do_event(event)
                 continue
@@ -290,7 +292,8 @@ def _sort(batch: _Batch) -> None:
             batch.count_failed(place)
 
 
-def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
+def _prepare(batch: _Batch, place: int, event: Any) -> _Call | None:
+    model = batch.model
     operation = operation_of(event)
     if operation not in PREDICT or hasattr(model, "op_" + operation):
         return None
@@ -306,7 +309,7 @@ def _prepare(model: V2ModelServer, place: int, event: Any) -> _Call | None:
             model._tracker.failed(model._tracker.start(), request, error, operation)
         raise
     request_id = given or (event.id if names is None else "")
-    return _Call(place, body, request, request_id, names, operation)
+    return _Call(place, body, request, request_id, names, operation, batch.rules.pad is not None)
 
 
 def _share_out(batch: _Batch, group: _Group, result: Any, start: Any) -> None:
