@@ -270,3 +270,26 @@ def test_a_topic_of_dead_letters_that_is_not_there_is_an_error_and_an_empty_one_
     path = kafka.make("dead", 3)
     assert penstock("dlq", "show", path) == ""
     assert penstock("dlq", "replay", path) == "0 sent back\n"
+
+
+@pytest.mark.timeout(60)
+def test_a_record_too_large_for_its_topic_is_refused_alone(kafka):
+    stream = open_stream(kafka.make("small", 1, **{"max.message.bytes": "20000"}))
+    failures = stream.push_rows([b"one", b"x" * 50_000, b"two"], [b"k"] * 3)
+    assert [failure is None for failure in failures] == [True, False, True]
+    assert "too large" in str(failures[1])
+    assert [message.value() for message in kafka.read("small", 2)] == [b"one", b"two"]
+    stream.close()
+
+
+@pytest.mark.timeout(60)
+def test_who_looks_at_dead_letters_may_say_how_the_client_connects(kafka):
+    command = [sys.executable, "-m", "penstock", "dlq", "show", kafka.make("dead")]
+    for setting, status, said in (
+        ("client.id=me", 0, ""),
+        ("no.such.thing=1", 1, "no.such.thing"),
+        ("sasl.password=${NOT_SET}", 1, "that variable is not set"),
+        ("client.id", 2, "no NAME=VALUE"),
+    ):
+        done = subprocess.run([*command, "--client", setting], capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, said in done.stderr) == (status, True), done.stderr

@@ -22,8 +22,9 @@ class Topics:
     def path(self, name):
         return f"kafka://{self.address}/{self.name(name)}"
 
-    def make(self, name, partitions=1):
-        for made in self._admin.create_topics([NewTopic(self.name(name), partitions)]).values():
+    def make(self, name, partitions=1, **settings):
+        topic = NewTopic(self.name(name), partitions, config=settings)
+        for made in self._admin.create_topics([topic]).values():
             made.result()
         return self.path(name)
 

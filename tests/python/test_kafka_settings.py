@@ -148,3 +148,9 @@ def test_a_setting_that_the_client_does_not_know_is_one_clear_line():
     fn.set_topology("flow").to("(event)", name="a")
     with fn.to_mock_server() as server, pytest.raises(GraphError, match=r"the source of q: .*no\.such\.setting"):
         KafkaSource(reading, server.engine.core)
+
+
+def test_an_option_that_is_misspelt_is_refused_and_one_of_others_is_not():
+    with pytest.raises(GraphError, match="no option 'max_inflight'; did you mean 'max_in_flight'"):
+        of_queue("kafka://host:1/topic", {"max_inflight": 5}, group="g")
+    assert of_queue("kafka://host:1/topic", {"something_of_theirs": 5}, group="g").group == "g"

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.errors import StreamError
 from penstock.extras import load_extra
 from penstock.kafka.dead_letters import ATTEMPTS, PREFIX
-from penstock.kafka.settings import address_of
+from penstock.kafka.settings import address_of, from_environment
 
 _GROUP = "penstock-dlq"
 _NET_SECONDS = 30.0
 _JOIN_SECONDS = 60.0  # a member of the group that was killed is missed after 45
 
 
-def letters_of(path: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Read dead letters from the first on, without taking them: what they are and what happened to them."""
-    consumer, kafka, topic = _consumer(path, "show")
+def letters_of(
+    path: str, *, limit: int | None = None, client: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read dead letters from the first on, without taking them: what they are and what happened to them.
+
+    `client` are further settings of the client, under its own names; ``${NAME}`` stands for an environment variable.
+    """
+    consumer, kafka, topic = _consumer(path, "show", from_environment(client or {}))
     try:
         consumer.assign([kafka.TopicPartition(topic, number, 0) for number in _partitions(consumer, topic)])
         for message in _messages(consumer, kafka, limit):
@@ -30,16 +35,18 @@ def letters_of(path: str, *, limit: int | None = None) -> Iterator[dict[str, Any
         consumer.close()
 
 
-def replay(path: str, *, limit: int | None = None) -> int:
+def replay(path: str, *, limit: int | None = None, client: Mapping[str, Any] | None = None) -> int:
     """Send dead letters back to the topics they come from, each once; return how many.
 
-    A letter counts as sent when the brokers have it in its topic. How often it has failed goes along.
+    A letter counts as sent when the brokers have it in its topic. How often it has failed goes along. `client` is as
+    that of `letters_of`.
     """
-    consumer, kafka, topic = _consumer(path, "replay")
+    settings = from_environment(client or {})
+    consumer, kafka, topic = _consumer(path, "replay", settings)
     sent = 0
     try:
         producer = kafka.Producer(
-            {"bootstrap.servers": address_of(path)[0], "enable.idempotence": True},
+            {"bootstrap.servers": address_of(path)[0], "enable.idempotence": True} | settings,
             logger=logging.getLogger("penstock.kafka"),
         )
         _partitions(consumer, topic)
@@ -55,7 +62,7 @@ def replay(path: str, *, limit: int | None = None) -> int:
     return sent
 
 
-def _consumer(path: str, what: str) -> tuple[Any, Any, str]:
+def _consumer(path: str, what: str, client: dict[str, Any]) -> tuple[Any, Any, str]:
     kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
     brokers, topic = address_of(path)
     settings = {
@@ -64,8 +71,11 @@ def _consumer(path: str, what: str) -> tuple[Any, Any, str]:
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
-    }
-    return kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka")), kafka, topic
+    } | client
+    try:
+        return kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka")), kafka, topic
+    except kafka.KafkaException as error:
+        raise StreamError(f"{path}: {error.args[0].str()}") from None
 
 
 def _partitions(consumer: Any, topic: str) -> list[int]:

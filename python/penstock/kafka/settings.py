@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,35 @@ def address_of(path: str, brokers: str | Sequence[str] | None = None) -> tuple[s
     return found, topic.strip("/")
 
 
+# What a queue may say beside the fields of a Reading, in the words of this project, of MLRun and of Nuclio.
+_WORDS = (
+    *("path", "kafka_brokers", "full_event", "sharding_func", "retention_in_hours", "trigger_args", "timeout"),
+    *("producer_options", "client_options", "sasl_user", "sasl_pass", "sasl_mechanism", "sasl", "tls"),
+    *("caCert", "accessCertificate", "accessKey", "sessionTimeout", "heartbeatInterval", "maxProcessingTime"),
+    *("consumerGroup", "initialOffset", "deadLetter", "onPoison"),
+)
+
+
+def check_words(options: Mapping[str, Any], where: str) -> None:
+    """Refuse an option that is nearly one of those that there are: what is misspelt would do nothing.
+
+    Raises
+    ------
+    GraphError
+        There is one.
+
+    Examples
+    --------
+    >>> check_words({"dead_leter": "q1.dead"}, "the queue")
+    Traceback (most recent call last):
+    penstock.errors.GraphError: the queue has no option 'dead_leter'; did you mean 'dead_letter'?
+    """
+    known = {*_WORDS, *(field.name for field in dataclasses.fields(Reading))}
+    for name in options.keys() - known:
+        if near := difflib.get_close_matches(name, known, 1, cutoff=0.8):
+            raise GraphError(f"{where} has no option '{name}'; did you mean '{near[0]}'?")
+
+
 def of_queue(path: str, options: Mapping[str, Any], *, group: str) -> Reading:
     """Read what a queue says.
 
@@ -132,6 +162,7 @@ def of_queue(path: str, options: Mapping[str, Any], *, group: str) -> Reading:
     >>> reading.group, reading.on_poison
     ('enrich', 'dead_letter')
     """
+    check_words(options, f"the queue of '{path}'")
     brokers, topic = address_of(path, options.get("kafka_brokers"))
     arguments = dict(options.get("trigger_args") or {})
     further = dict(arguments.get("extra_attributes") or {})

@@ -42,6 +42,21 @@ def make(
     return True
 
 
+def largest_record(brokers: str, topic: str, client: dict[str, Any] | None = None, *, timeout: float = _SECONDS) -> int:
+    """Ask for the bytes that a topic's records may have; 0 if the brokers do not say."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    try:
+        admin = AdminClient({"bootstrap.servers": brokers} | (client or {}), logger=logging.getLogger("penstock.kafka"))
+        settings = admin.describe_configs([resource], request_timeout=min(timeout, _SECONDS))[resource].result()
+        return int(settings["max.message.bytes"].value)
+    except (KafkaException, KeyError, TypeError, ValueError) as error:
+        _logger.debug("the topic %s does not say how large its records may be: %s", topic, error)
+        return 0
+
+
 def _heed(made: Any, exists: int, failure: type[Exception]) -> None:
     try:
         made.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
-from penstock.kafka.settings import address_of, connection_of, from_environment
-from penstock.kafka.topics import make
+from penstock.kafka.settings import address_of, check_words, connection_of, from_environment
+from penstock.kafka.topics import largest_record, make
 from penstock.streams.records import as_bytes, as_list
 
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
 _SECONDS = 30.0
+_LARGEST, _SMALLEST = 1_000_000, 1000  # bytes of a record: by default, and as the client's limit
 
 
 class KafkaStream:
@@ -56,6 +58,7 @@ class KafkaStream:
         **options: Any,
     ) -> None:
         kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
+        check_words(options, f"the stream '{path}'")
         brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
         self._brokers, self._shards = brokers, shards
         self._client = connection_of({**options, "client_options": producer_options})
@@ -74,11 +77,28 @@ class KafkaStream:
             **connection_of(options),
             **from_environment(producer_options or {}),
         }
+        self._new_producer = functools.partial(kafka.Producer, logger=logging.getLogger("penstock.kafka"))
+        self._settings = settings
         try:
-            self._producer = kafka.Producer(settings, logger=logging.getLogger("penstock.kafka"))
+            self._use(self._new_producer(settings))
         except kafka.KafkaException as error:
             raise GraphError(f"the stream '{path}': {error}") from None
-        self._produce = self._producer.produce
+
+    def _use(self, producer: Any) -> None:
+        self._producer = producer
+        self._produce = producer.produce
+
+    def _prepare(self) -> bool:
+        """See that the topic is there, and what it takes; tell whether the brokers could be asked."""
+        timeout = self._timeout
+        if not make(self._brokers, {self.topic: self._shards}, self._client, timeout=timeout):
+            return False
+        if self._transactions is None:
+            largest = largest_record(self._brokers, self.topic, self._client, timeout=timeout)
+            if 0 < largest < int(self._settings.get("message.max.bytes", _LARGEST)):
+                # The brokers would refuse all that was sent with a larger one; the client refuses it alone.
+                self._use(self._new_producer(self._settings | {"message.max.bytes": max(largest, _SMALLEST)}))
+        return True
 
     def push(self, records: Any, key: Any = None) -> None:
         """Send records to the topic; those of one key go to one partition."""
@@ -101,7 +121,7 @@ class KafkaStream:
             For each record None, or why the brokers do not have it; None if they have them all.
         """
         if not self._is_there:
-            self._is_there = make(self._brokers, {self.topic: self._shards}, self._client, timeout=self._timeout)
+            self._is_there = self._prepare()
         # This runs for each record of a stream, so it makes few objects and calls.
         failures: dict[int, StreamError] = {}
         refused: list[tuple[Any, Any, str]] = []
