@@ -115,11 +115,14 @@ Unpacked unpack(std::string& body, Coding coding, std::size_t limit) {
     const int outcome = inflate(&stream, Z_NO_FLUSH);
     size = room - stream.avail_out;
     if (size > limit) return Unpacked::kTooLarge;
-    if (outcome == Z_STREAM_END) break;
+    if (outcome == Z_STREAM_END) {
+      if (stream.avail_in == 0) break;
+      if (coding != Coding::kGzip || inflateReset(&stream) != Z_OK) return Unpacked::kMalformed;
+      continue;  // gzip may have several members, one after another
+    }
     if ((outcome != Z_OK && outcome != Z_BUF_ERROR) || stream.avail_out != 0) return Unpacked::kMalformed;
     room = std::min(limit + 1, room * 2);
   }
-  if (stream.avail_in != 0) return Unpacked::kMalformed;
   out.resize(size);
   body = std::move(out);
   return Unpacked::kDone;

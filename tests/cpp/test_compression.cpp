@@ -53,6 +53,22 @@ TEST(CompressionTest, WhatIsBrokenIsToldFromWhatIsLarge) {
     EXPECT_EQ(unpack(broken, Coding::kGzip, kLimit), Unpacked::kMalformed);
 }
 
+TEST(CompressionTest, GzipMayHaveSeveralMembers) {
+  const std::string one = pack(sample(), Coding::kGzip);
+  const std::string none = pack("", Coding::kGzip);
+  std::string body = one + none + one + pack("end", Coding::kGzip);
+  ASSERT_EQ(unpack(body, Coding::kGzip, kLimit), Unpacked::kDone);
+  EXPECT_EQ(body, sample() + sample() + "end");
+  const std::string half = pack(std::string(kLimit / 2, 'x'), Coding::kGzip);
+  std::string full = half + half;
+  EXPECT_EQ(unpack(full, Coding::kGzip, kLimit), Unpacked::kDone);
+  std::string larger = half + half + pack("x", Coding::kGzip);
+  EXPECT_EQ(unpack(larger, Coding::kGzip, kLimit), Unpacked::kTooLarge) << "the limit is that of the sum";
+  const std::string deflated = pack("a", Coding::kDeflate);
+  std::string twice = deflated + deflated;
+  EXPECT_EQ(unpack(twice, Coding::kDeflate, kLimit), Unpacked::kMalformed);
+}
+
 TEST(CompressionTest, CodingsAreNamed) {
   EXPECT_EQ(coding_from(""), Coding::kIdentity);
   EXPECT_EQ(coding_from(" GZip "), Coding::kGzip);
