@@ -16,6 +16,8 @@ constexpr std::string_view kOpen[] = {"/v2/health/live",
 
 bool is_open(std::string_view path) { return std::find(std::begin(kOpen), std::end(kOpen), path) != std::end(kOpen); }
 
+const std::string kNoOrigin;
+
 bool asks_for_leave(const Request& head) {
   return head.method() == "OPTIONS" && head.header("Access-Control-Request-Method");
 }
@@ -45,7 +47,8 @@ bool same_secret(std::string_view secret, std::string_view given) noexcept {
 }
 
 std::optional<Response> Access::judge(const Request& head) const {
-  if (origin_of(head) != nullptr && asks_for_leave(head)) return leave(head);  // a browser sends no token with it
+  const std::string* origin = origin_of(head);
+  if (origin != nullptr && !origin->empty() && asks_for_leave(head)) return leave(head);  // it comes without a token
   if (tokens.empty() || is_open(head.path())) return std::nullopt;
   const std::string_view given = head.header("Authorization").value_or("");
   if (given.size() <= kScheme.size() || !equals_ignoring_case(given.substr(0, kScheme.size()), kScheme)) {
@@ -62,16 +65,15 @@ std::optional<Response> Access::judge(const Request& head) const {
 
 const std::string* Access::origin_of(const Request& head) const noexcept {
   if (origins.empty()) return nullptr;
-  const auto origin = head.header("Origin");
-  if (!origin) return nullptr;
-  const auto found = std::find(origins.begin(), origins.end(), *origin);
-  return found == origins.end() ? nullptr : &*found;
+  const auto found = std::find(origins.begin(), origins.end(), head.header("Origin").value_or(""));
+  return found == origins.end() ? &kNoOrigin : &*found;
 }
 
 void allow(Response& response, const std::string& origin) {
+  response.headers.emplace_back("Vary", "Origin");  // caches keep an answer for others apart
+  if (origin.empty()) return;
   response.headers.emplace_back("Access-Control-Allow-Origin", origin);
   response.headers.emplace_back("Access-Control-Expose-Headers", "Inference-Header-Content-Length, Retry-After");
-  response.headers.emplace_back("Vary", "Origin");
 }
 
 }  // namespace penstock::http

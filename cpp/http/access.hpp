@@ -18,11 +18,12 @@ struct Access {
   [[nodiscard]] bool open() const noexcept { return tokens.empty() && origins.empty(); }
   /// The answer to a request that goes no further: 401, 403, or a browser's question whether a page may ask.
   [[nodiscard]] std::optional<Response> judge(const Request& head) const;
-  /// The origin of the page that asks, if its answer may be read there; it lives as long as this does.
+  /// The origin of the page that asks, if its answer may be read there, else an empty one; null if origins do not
+  /// matter here. It lives as long as this does.
   [[nodiscard]] const std::string* origin_of(const Request& head) const noexcept;
 };
 
-/// Lets pages of this origin read the answer.
+/// Lets pages of this origin read the answer; of an empty one, says only that origins matter to it.
 void allow(Response& response, const std::string& origin);
 
 /// Whether both are the same, in a time that depends on the length of `given` alone.
