@@ -103,15 +103,17 @@ py::object bfloats_to_array(const Tensor& tensor) {
 
 std::vector<std::int64_t> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
-/// The elements as texts and bytes, whatever the objects are.
-Tensor strings_of(std::string name, const py::array& array) {
+/// The elements as texts and bytes, whatever the objects are; nothing if one is None, which BYTES cannot hold.
+std::optional<Tensor> strings_of(std::string name, const py::array& array) {
   Tensor tensor;
   tensor.name = std::move(name);
   tensor.type = DataType::kBytes;
   tensor.shape = shape_of(array);
-  for (const py::handle item : array.attr("reshape")(-1).attr("tolist")())
+  for (const py::handle item : array.attr("reshape")(-1).attr("tolist")()) {
+    if (item.is_none()) return std::nullopt;
     tensor.strings.push_back(py::isinstance<py::bytes>(item) ? item.cast<std::string>()
                                                              : py::str(item).cast<std::string>());
+  }
   return tensor;
 }
 

@@ -203,6 +203,8 @@ def _to_tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
         raise TypeError(f"output '{name}' is of type {type(array.item()).__name__}, which makes no tensor")
     data = array.reshape(-1).tolist()
     if datatype == "BYTES":
+        if None in data:
+            raise TypeError(f"output '{name}' holds None at {data.index(None)}, which BYTES cannot: write '' for it")
         data = [_text(item) if isinstance(item, bytes) else str(item) for item in data]
     elif array.dtype.kind == "f" and np.isnan(array).any():  # infinities stay: bytes have them, JSON makes them null
         data = [None if math.isnan(item) else item for item in data]
