@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <penstock/gather.hpp>
+#include <penstock/percent.hpp>
 
 #include "steps.hpp"
 
@@ -25,14 +26,13 @@ std::optional<ModelPath> parse_path(std::string_view path, std::string_view pref
   if (path.size() <= prefix.size() + 1 || path.substr(0, prefix.size()) != prefix || path[prefix.size()] != '/')
     return std::nullopt;
   path.remove_prefix(prefix.size() + 1);
-  if (path.find('%') != std::string_view::npos) return std::nullopt;  // Python knows how to decode it
   const auto take = [&path] {
     const auto slash = path.find('/');
     const std::string_view part = path.substr(0, slash);
     path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-    return part;
+    return percent_decoded(part).value_or(std::string(part));
   };
-  ModelPath found{std::string(take()), {}};
+  ModelPath found{take(), {}};
   if (path.substr(0, kVersions.size()) == kVersions) {
     path.remove_prefix(kVersions.size());
     found.model += ':';

@@ -121,10 +121,25 @@ std::optional<std::chrono::milliseconds> asked_deadline(const Request& request) 
   return std::chrono::milliseconds(value);
 }
 
+bool starts_with(std::string_view text, std::string_view beginning) {
+  return text.substr(0, beginning.size()) == beginning;
+}
+
+/// Where the request goes: its path, decoded. One of the protocol that has a name which holds, encoded, what ends names
+/// is left as it was sent: those who cut it decode the parts.
+std::string_view place_of(const Request& request) {
+  const std::string_view path = request.path();
+  const std::string_view sent = request.raw_path();
+  if (path.size() == sent.size() || !starts_with(path, "/v2/")) return path;
+  const bool hides = path.find_first_of("?#%") != std::string_view::npos ||
+                     std::count(path.begin(), path.end(), '/') != std::count(sent.begin(), sent.end(), '/');
+  return hides ? sent : path;
+}
+
 /// A client that asks for server-sent events, or calls what has no other form, gets them.
 ChunkForm form_of(const Request& request) {
   constexpr std::string_view kStream = "/generate_stream";
-  const std::string_view path = request.path();
+  const std::string_view path = place_of(request);
   const bool asked = request.header("Accept").value_or("").find("text/event-stream") != std::string_view::npos;
   const bool named = path.size() > kStream.size() && path.substr(path.size() - kStream.size()) == kStream;
   return asked || named ? ChunkForm::kEvents : ChunkForm::kPlain;
@@ -139,21 +154,6 @@ std::optional<std::size_t> json_length(const Request& request) {
   if (error != std::errc() || end != header->data() + header->size())
     throw BadRequest(std::string(kJsonLength) + " is a whole number of bytes");
   return value;
-}
-
-bool starts_with(std::string_view text, std::string_view beginning) {
-  return text.substr(0, beginning.size()) == beginning;
-}
-
-/// A path of the protocol with a name in it that holds, encoded, what ends names: there is no such name, and nobody
-/// behind is to cut it anew.
-bool hides_an_end(const Request& request) {
-  const std::string_view path = request.path();
-  const std::string_view sent = request.target().substr(0, request.target().find('?'));
-  if (path.size() == sent.size() || !starts_with(path, "/v2/")) return false;
-  return path.find_first_of("?#%") != std::string_view::npos ||
-         std::count(path.begin(), path.end(), '/') != std::count(sent.begin(), sent.end(), '/') ||
-         std::any_of(path.begin(), path.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
 }
 
 bool ends_with(std::string_view text, std::string_view end) {
@@ -171,7 +171,7 @@ bool is_get_only(std::string_view path) {
 Ref<Envelope> envelope_of(const Request& request) {
   auto envelope = make_ref<Envelope>();
   envelope->method = request.method();
-  envelope->path = request.path();
+  envelope->path = place_of(request);
   if (!request.query().empty()) envelope->path.append("?").append(request.query());
   envelope->content_type = request.content_type();
   envelope->arrival = std::chrono::system_clock::now();
@@ -182,7 +182,7 @@ Ref<Envelope> envelope_of(const Request& request) {
 
 bool is_for_frontend(const Request& request, const Served& graph) {
   if (graph.frontend == kNoStep) return false;
-  const std::string_view path = request.path();
+  const std::string_view path = place_of(request);
   if (starts_with(path, kRepository)) return true;
   if (request.method() == "POST") return is_get_only(path);
   const bool reads = request.method() == "GET" || request.method() == "HEAD";
@@ -196,7 +196,7 @@ Payload payload_of(Request& request, const std::string& model_prefix, AnswerTerm
   const bool json = is_json(request.content_type());
   const bool maybe = may_be_json(request.content_type());
   const bool prefixed = !model_prefix.empty();
-  if (starts_with(request.path(), prefixed ? std::string_view(model_prefix) : kModels)) {
+  if (starts_with(place_of(request), prefixed ? std::string_view(model_prefix) : kModels)) {
     if (const auto length = json_length(request)) {
       if (*length > 0)
         return Payload(
@@ -265,7 +265,6 @@ void Front::flush() { Asked::flush(); }
 
 void Front::handle(Request&& request, Reply reply) {
   if (answer_health(request, reply)) return;
-  if (hides_an_end(request)) return reply.send(error_response(404, "Not Found"));
   try {
     if (auto refused = unpack_body(request, options_.body_bytes)) return reply.send(std::move(*refused));
     admit(std::move(request), std::move(reply), entrance_.now());
@@ -307,7 +306,7 @@ void Front::admit(Request&& request, Reply reply, const Served& graph) {
     Ref<Envelope> envelope = envelope_of(request);
     AnswerTerms terms;
     Payload body = payload_of(request, graph.model_prefix, terms);
-    const bool loads = entry != kNoStep && starts_with(request.path(), kRepository);
+    const bool loads = entry != kNoStep && starts_with(place_of(request), kRepository);
     const Duration deadline = deadline_of(asked_for, terms, loads ? Duration(kLoadDeadline) : options_.deadline);
     if (waits) {
       auto asked = make_ref<Exchange>(host_, graph.executor, std::move(reply), form_of(request), std::move(terms),

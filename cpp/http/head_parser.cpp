@@ -8,6 +8,7 @@
 #include <boost/beast/http/error.hpp>
 
 #include <penstock/json_text.hpp>
+#include <penstock/percent.hpp>
 
 namespace penstock::http {
 namespace {
@@ -68,34 +69,6 @@ bool names_other_version(std::string_view head) noexcept {
   const std::string_view version = line.substr(line.size() - 9);
   return version.substr(0, 6) == " HTTP/" && version[6] >= '0' && version[6] <= '9' && version[7] == '.' &&
          version[8] >= '0' && version[8] <= '9';
-}
-
-int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-/// Decodes percent signs once; nothing if one is malformed or hides a control character.
-std::optional<std::string> percent_decoded(std::string_view text) {
-  std::string decoded;
-  decoded.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const int high = hex_value(text[i + 1]);
-    const int low = hex_value(text[i + 2]);
-    if (high < 0 || low < 0) return std::nullopt;
-    const int byte = high * 16 + low;
-    if (byte < 0x20 || byte == 0x7F) return std::nullopt;
-    decoded += static_cast<char>(byte);
-    i += 2;
-  }
-  return decoded;
 }
 
 }  // namespace

@@ -26,6 +26,8 @@ class Request {
   std::string_view target() const noexcept { return view(target_); }
   /// Percent-decoded once, without the query.
   std::string_view path() const noexcept { return decoded_ ? std::string_view(*decoded_) : view(path_); }
+  /// The same as sent.
+  std::string_view raw_path() const noexcept { return view(path_); }
   /// What follows the first '?', not decoded; empty if there is none.
   std::string_view query() const noexcept { return view(query_); }
   /// The value of Content-Type; empty if the client sent none.

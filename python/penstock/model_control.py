@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from penstock.batches import in_batches
 from penstock.errors import (
@@ -198,7 +199,7 @@ class ModelControl:
 
     async def answer(self, event: Any) -> Any:
         """Answer a request to load or unload, on a thread of its own, as that may take long."""
-        name, operation = event.path.partition("?")[0].rstrip("/").split("/")[-2:]
+        name, operation = (unquote(part) for part in event.path.partition("?")[0].rstrip("/").split("/")[-2:])
         event.body = await _in_thread(f"{operation}-{name}", lambda: self._answered(operation, name, event.body))
         return event
 

@@ -278,6 +278,23 @@ TEST_F(FrontTest, OtherGetCallsOfTheProtocolGoToTheFrontend) {
   EXPECT_EQ(ask(post("abc", "", "/v2/models/m")).body, "3");
 }
 
+TEST_F(FrontTest, APathIsDecodedUnlessANameOfTheProtocolsWouldEndElsewhere) {
+  std::string path;
+  serve(with([&path](Event& event, Pass&) {
+    path = event.envelope->path;
+    event.body = number(0);
+    return Verdict::kEmit;
+  }));
+  const auto path_of = [&](std::string_view sent) {
+    ask(post("a", "", sent));
+    return path;
+  };
+  EXPECT_EQ(path_of("/v2/models/a%20b/infer"), "/v2/models/a b/infer");
+  for (const char* sent : {"/v2/models/org%2Fm/infer", "/v2/models/a%3Fb%20c/infer", "/v2/models/a%25b/infer"})
+    EXPECT_EQ(path_of(sent), sent);
+  EXPECT_EQ(path_of("/own/a%2Fb?x=%2F"), "/own/a/b?x=%2F");
+}
+
 TEST_F(FrontTest, MetricsAndABrowsersFirstPageGoToTheFrontend) {
   Graph graph = with(measures());
   graph
