@@ -22,6 +22,12 @@ constexpr std::size_t kBodyPadding = 128;        ///< what simdjson reads behind
 constexpr std::size_t kDiscarded = 1024 * 1024;  ///< bytes to throw away before a client is cut off
 constexpr std::size_t kKeptBuffer = 64 * 1024;   ///< memory an idle connection may keep
 
+Response unavailable(std::string_view text) {
+  Response response = error_response(503, text);
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
 }  // namespace
 
 Connection::Connection(Loop& loop, Socket&& socket, Ssl&& ssl, bool crowded)
@@ -32,6 +38,7 @@ Connection::Connection(Loop& loop, Socket&& socket, Ssl&& ssl, bool crowded)
 void Connection::start() {
   boost::system::error_code ignored;  // a connection that cannot do it works as well
   socket_->set_option(asio::ip::tcp::no_delay(true), ignored);
+  if (loop_.shared().draining) leave_by_ = Clock::now() + loop_.shared().limits.drain_grace;  // its handshake was late
   if (crowded_)
     turn_away();
   else
@@ -40,9 +47,7 @@ void Connection::start() {
 
 void Connection::turn_away() {
   phase_ = Phase::kDiscard;
-  Response busy = error_response(503, "too many connections");
-  busy.headers.emplace_back("Retry-After", "1");
-  if (const auto number = expect_answer({.keep_alive = false})) send(*number, std::move(busy));
+  if (const auto number = expect_answer({.keep_alive = false})) send(*number, unavailable("too many connections"));
   read();
 }
 
@@ -51,7 +56,7 @@ std::string_view Connection::unread() const noexcept {
 }
 
 void Connection::read() {
-  if (!socket_ || reading_) return;
+  if (!socket_ || reading_ || ended_) return;
   reading_ = true;
   if (encrypted()) return await_bytes();
   socket_->async_read_some(make_room(),
@@ -88,18 +93,16 @@ void Connection::on_readable() {
   const asio::mutable_buffer room = make_room();
   const ssize_t size = receive(static_cast<char*>(room.data()), room.size());
   if (size < 0 && errno == EAGAIN) return await_bytes();
-  on_read(size > 0 ? boost::system::error_code() : asio::error::eof, size > 0 ? static_cast<std::size_t>(size) : 0);
+  if (size > 0) return on_read({}, static_cast<std::size_t>(size));
+  if (size == 0) return on_read(asio::error::eof, 0);
+  on_read(asio::error::connection_reset, 0);
 }
 
 void Connection::on_read(const boost::system::error_code& error, std::size_t size) {
   reading_ = false;
   if (!socket_) return;
-  if (error) {
-    if (error == asio::error::eof && waiting_ && phase_ != Phase::kDiscard)
-      refuse({400, "the request ended before it was complete"});
-    close();
-    return;
-  }
+  if (error == asio::error::eof) return on_end();
+  if (error) return close();
   if (phase_ == Phase::kDiscard) {
     buffer_.clear();
     received_ += size;
@@ -120,6 +123,17 @@ void Connection::on_read(const boost::system::error_code& error, std::size_t siz
   } catch (const std::bad_alloc&) {  // this client asks for more than there is; the others go on
     close();
   }
+}
+
+/// The client may have closed its sending side alone, and wait for what it has asked.
+void Connection::on_end() {
+  ended_ = true;
+  if (waiting_ && phase_ != Phase::kDiscard) refuse({400, "the request ended before it was complete"});
+  expect_no_more();
+  if (state().unanswered == 0) return close();
+  // Also once the last answer is out, for then both sides have ended.
+  socket_->async_wait(Socket::wait_error,
+                      [self = Ref<Connection>(this)](const boost::system::error_code&) { self->close(); });
 }
 
 void Connection::consume() {
@@ -260,13 +274,17 @@ void Connection::tick(Clock::time_point now) {
   } else if (current.writing) {
     if (now - current.since > limits.idle_timeout) close();
   } else if (waiting_) {
-    if (is_late(now)) refuse({408, "the request took too long to arrive"});
-  } else if (current.unanswered == 0 && now - current.since > limits.idle_timeout) {
+    if (now > leave_by_)
+      turn_down(unavailable("the server is closing"));
+    else if (is_late(now))
+      refuse({408, "the request took too long to arrive"});
+  } else if (current.unanswered == 0 && (now - current.since > limits.idle_timeout || now > leave_by_)) {
     close();
   }
 }
 
 void Connection::close_if_idle() {
+  leave_by_ = Clock::now() + loop_.shared().limits.drain_grace;
   const State current = state();
   if (current.unanswered == 0 && !current.finished && !waiting_ && phase_ == Phase::kHead) close();
 }

@@ -37,6 +37,7 @@ class Connection final : public Outbox {
   void await_bytes();
   void on_readable();
   void on_read(const boost::system::error_code& error, std::size_t size);
+  void on_end();
   void consume();
   bool read_head();
   void change_protocol();
@@ -55,13 +56,15 @@ class Connection final : public Outbox {
   std::optional<HeadParser> parser_;
   Request request_;
   Phase phase_ = Phase::kHead;
-  std::size_t received_ = 0;  ///< bytes of the body; in kDiscard, of what is thrown away
-  std::size_t scanned_ = 0;   ///< bytes of the head that hold no end
-  Clock::time_point begun_;   ///< when the request, or its body, was first waited for
-  bool used_ = false;         ///< a request has come
-  bool waiting_ = false;      ///< a request has come in part; begun_ counts
-  bool reading_ = false;      ///< a read is under way
-  bool awaits_room_ = false;  ///< for the socket to take more
+  std::size_t received_ = 0;                               ///< bytes of the body; in kDiscard, of what is thrown away
+  std::size_t scanned_ = 0;                                ///< bytes of the head that hold no end
+  Clock::time_point begun_;                                ///< when the request, or its body, was first waited for
+  Clock::time_point leave_by_ = Clock::time_point::max();  ///< what is not there then is not waited for: a drain
+  bool used_ = false;                                      ///< a request has come
+  bool waiting_ = false;                                   ///< a request has come in part; begun_ counts
+  bool reading_ = false;                                   ///< a read is under way
+  bool ended_ = false;                                     ///< the client sends no more
+  bool awaits_room_ = false;                               ///< for the socket to take more
 };
 
 }  // namespace penstock::http

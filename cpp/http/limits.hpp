@@ -25,6 +25,7 @@ struct Limits {
   std::size_t body_rate = 1024;                     ///< bytes per second
   std::chrono::milliseconds idle_timeout{60'000};   ///< between requests, or while an answer is not taken: close
   std::chrono::milliseconds linger_timeout{2'000};  ///< for the client to close after the last answer
+  std::chrono::milliseconds drain_grace{2'000};     ///< for a request that has begun to arrive whole, in a drain
 };
 
 }  // namespace penstock::http

@@ -20,8 +20,8 @@ constexpr std::size_t kTurnedAway = 64;  ///< connections above the limit that s
 
 /// Once a second is fine enough for the timeouts as they are by default.
 milliseconds tick_period(const Limits& limits) {
-  const milliseconds shortest =
-      std::min({limits.header_timeout, limits.body_timeout, limits.idle_timeout, limits.linger_timeout});
+  const milliseconds shortest = std::min(
+      {limits.header_timeout, limits.body_timeout, limits.idle_timeout, limits.linger_timeout, limits.drain_grace});
   return std::clamp(shortest / 4, milliseconds(5), milliseconds(1000));
 }
 

@@ -51,7 +51,7 @@ std::uint64_t Outbox::add_slot() {
 
 std::optional<std::uint64_t> Outbox::expect_answer(Terms terms) {
   const std::lock_guard lock(mutex_);
-  if (gone_ || finished_) return std::nullopt;
+  if (gone_ || finished_ || (front_ != back_ && slot(back_ - 1).last)) return std::nullopt;
   const std::uint64_t number = add_slot();
   Slot& added = slot(number);
   added.terms = terms;
@@ -70,6 +70,11 @@ void Outbox::send_continue() {
   flush(after);
 }
 
+/// In a drain, what has come before is still answered.
+bool Outbox::is_last(std::uint64_t number) {
+  return !slot(number).terms.keep_alive || (draining_.load(std::memory_order_relaxed) && number + 1 == back_);
+}
+
 void Outbox::send(std::uint64_t number, Response&& response) {
   Aftermath after;  // destroyed, as is the callback, after the lock is let go
   std::function<void()> callback;
@@ -80,7 +85,7 @@ void Outbox::send(std::uint64_t number, Response&& response) {
   assert(number >= front_ && number < back_ && !answer.ready);
   callback = std::move(answer.abandoned);
   answer.abandoned = nullptr;
-  answer.last = !answer.terms.keep_alive || draining_.load(std::memory_order_relaxed);
+  answer.last = is_last(number);
   if (answer.terms.origin != nullptr) allow(response, *answer.terms.origin);
   answer.head.clear();
   append_head(answer.head, response, {answer.terms.http10, answer.last});
@@ -101,7 +106,7 @@ void Outbox::open(std::uint64_t number, Response&& head) {
   if (gone_) return;
   gate_.answered(head.status);
   Slot& answer = slot(number);
-  answer.last = !answer.terms.keep_alive || draining_.load(std::memory_order_relaxed);
+  answer.last = is_last(number);
   if (answer.terms.origin != nullptr) allow(head, *answer.terms.origin);
   answer.head.clear();
   append_head(answer.head, head, {.close = answer.last, .chunked = true});
@@ -188,13 +193,15 @@ void Outbox::take(std::size_t written, Aftermath& after) {
     answer.body = Body();
     answer.ready = false;
     ++front_;
-    if (!answer.last) continue;
-    finished_ = true;
-    since_ = Clock::now();
-    transport_.end();
-    leave_gate();
-    return;
+    if (answer.last) return finish();
   }
+}
+
+void Outbox::finish() {
+  finished_ = true;
+  since_ = Clock::now();
+  transport_.end();
+  leave_gate();
 }
 
 void Outbox::flush(Aftermath& after) {
@@ -220,6 +227,25 @@ void Outbox::flush(Aftermath& after) {
     reading_paused_ = false;
     wake();
   }
+}
+
+void Outbox::expect_no_more() {
+  const std::lock_guard lock(mutex_);
+  if (gone_ || finished_) return;
+  if (front_ == back_) return finish();
+  Slot& newest = slot(back_ - 1);
+  newest.terms.keep_alive = false;
+  newest.last = newest.ready;
+  probe();
+}
+
+/// From a client that has closed altogether a reset comes back, from one that waits nothing does. Every answer begins
+/// with the byte that is sent for it.
+void Outbox::probe() {
+  if (slot(front_).ready || written_ != 0) return;
+  char first = 'H';
+  const iovec part{&first, 1};
+  if (transport_.write(&part, 1) == 1) written_ = 1;
 }
 
 bool Outbox::full() {

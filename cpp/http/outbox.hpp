@@ -64,6 +64,9 @@ class Outbox : public Peer {
   std::optional<std::uint64_t> expect_answer(Terms terms);
   /// Lets the client know, in its turn, that it should send the body it announced.
   void send_continue();
+  /// The client sends nothing more. It may still read: what is not answered yet is, then the connection ends. Whether
+  /// it has gone altogether shows soon: then an error comes from the socket.
+  void expect_no_more();
   /// True if so many requests wait that no more should be read; `wake` will be called.
   bool full();
   State state();
@@ -102,9 +105,12 @@ class Outbox : public Peer {
 
   Slot& slot(std::uint64_t number) noexcept { return ring_[number & (ring_.size() - 1)]; }
   std::uint64_t add_slot();
+  bool is_last(std::uint64_t number);
   void flush(Aftermath& after);
   std::size_t gather(iovec* parts, std::size_t capacity);
   void take(std::size_t written, Aftermath& after);
+  void probe();
+  void finish();
   void leave_gate();
 
   Gate& gate_;

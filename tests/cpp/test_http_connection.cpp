@@ -165,18 +165,52 @@ TEST_F(HttpTest, ALeavingClientIsNoticedByThoseWhoWorkForIt) {
   }
 }
 
-TEST_F(HttpTest, AHalfClosedConnectionCountsAsLeft) {
+TEST_F(HttpTest, AClientThatHasClosedItsSendingSideGetsItsAnswers) {
+  start();
+  for (const std::string_view request :
+       {std::string_view(kHold), std::string_view("GET /hold HTTP/1.0\r\n\r\n"),
+        std::string_view("GET /hold HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")}) {
+    auto client = connect();
+    client.send(request);
+    Held held = application.held.take();
+    client.half_close();
+    EXPECT_EQ(ask(kEcho).status, 200);
+    EXPECT_FALSE(held.reply.abandoned());
+    held.reply.send(text("the answer"));
+    const std::string all = client.rest();
+    EXPECT_EQ(all.find("HTTP/1."), 0u) << all;
+    EXPECT_EQ(all.find("HTTP/1.", 1), std::string::npos) << all;
+    EXPECT_EQ(all.substr(all.size() - 14), "\r\n\r\nthe answer");
+  }
+}
+
+TEST_F(HttpTest, PipelinedRequestsBeforeTheEndAreAllAnswered) {
+  options.limits.pipelined = 4;
   start();
   auto client = connect();
-  client.send(kHold);
-  Held held = application.held.take();
-  std::promise<void> gone;
-  held.reply.on_abandoned([&gone] { gone.set_value(); });
+  std::string requests;
+  for (int i = 0; i < 50; ++i) requests += kHold;
+  client.send(requests + "GET /ha");
   client.half_close();
+  for (int i = 0; i < 50; ++i) application.held.take().reply.send(text(std::to_string(i)));
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(client.receive().body, std::to_string(i));
+  EXPECT_EQ(client.receive().status, 400);
+  EXPECT_TRUE(client.ended());
+}
+
+TEST_F(HttpTest, AClientThatGoesAfterItHasClosedItsSendingSideIsNoticed) {
+  start();
+  auto client = connect();
+  client.send(std::string(kHold) + std::string(kHold));
+  Held first = application.held.take();
+  Held second = application.held.take();
+  std::promise<void> gone;
+  second.reply.on_abandoned([&gone] { gone.set_value(); });
+  client.half_close();
+  EXPECT_EQ(ask(kEcho).status, 200);
+  client.close();
+  first.reply.send(text("nobody hears it"));
   ASSERT_EQ(gone.get_future().wait_for(10s), std::future_status::ready);
-  bool again = false;
-  held.reply.on_abandoned([&again] { again = true; });
-  EXPECT_TRUE(again);
 }
 
 TEST_F(HttpTest, ASlowHeadIsCutOff) {

@@ -78,6 +78,45 @@ TEST_F(HttpTest, ADrainLetsARequestArriveWhole) {
   EXPECT_TRUE(server->drain(10s));
 }
 
+TEST_F(HttpTest, ADrainDoesNotWaitLongForARequestToArrive) {
+  options.limits.drain_grace = 40ms;
+  start();
+  for (const std::string_view part : {"GE", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab",
+                                      "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n"}) {
+    auto client = connect();
+    client.send(kEcho);
+    EXPECT_EQ(client.receive().status, 200);
+    client.send(part);
+    EXPECT_EQ(connect().ask(kEcho).status, 200);
+    EXPECT_TRUE(server->drain(10s));
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.status, 503) << part;
+    EXPECT_NE(answer.head.find("Retry-After: "), std::string::npos);
+    EXPECT_TRUE(client.ended());
+    start();
+  }
+}
+
+TEST_F(HttpTest, ADrainAnswersAllThatAreUnderWayOnAConnection) {
+  start();
+  auto client = connect();
+  client.send(std::string(kHold) + std::string(kHold) + std::string(kHold));
+  std::vector<Held> held;
+  for (int i = 0; i < 3; ++i) held.push_back(application.held.take());
+  EXPECT_FALSE(server->drain(10ms));
+  held[2].reply.send(text("2"));
+  held[0].reply.send(text("0"));
+  client.send(kHold);  // it comes after the last one
+  held[1].reply.send(text("1"));
+  EXPECT_TRUE(server->drain(10s));
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = client.receive();
+    EXPECT_EQ(answer.body, std::to_string(i));
+    EXPECT_EQ(answer.head.find("Connection: close") != std::string::npos, i == 2);
+  }
+  EXPECT_TRUE(client.ended());
+}
+
 TEST_F(HttpTest, StopAbandonsWhatIsUnanswered) {
   start();
   auto client = connect();
