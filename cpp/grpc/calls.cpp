@@ -82,9 +82,12 @@ void Unary::abandon() {
   if (const Ref<Completion> completion = std::move(completion_)) completion->cancel();
 }
 
+void Unary::drain() { leave_by_ = Clock::now() + front_.options().drain_grace; }
+
 void Unary::tick(Clock::time_point now) {
   const Front::Options& options = front_.options();
   const auto waited = now - begun_;
+  if (!over_ && now > leave_by_) return fail({Code::kUnavailable, "the server is closing"});
   if (over_ || waited <= options.message_timeout) return;
   const double due = static_cast<double>(options.message_rate) * std::chrono::duration<double>(waited).count();
   if (static_cast<double>(deframer_.received()) < due)

@@ -25,6 +25,7 @@ class Unary final : public Answered {
   std::size_t take(std::string_view bytes) override;
   void end() override;
   void abandon() override;
+  void drain() override;
   void tick(Clock::time_point now) override;
   void answer(std::uint64_t number, Status&& status, Pieces&& message) override;
 
@@ -36,6 +37,7 @@ class Unary final : public Answered {
   Deframer deframer_;
   const http2::Stream stream_;
   const Clock::time_point begun_;
+  Clock::time_point leave_by_ = Clock::time_point::max();  ///< a message that is not there then is not waited for
   std::optional<Message> message_;
   Ref<Completion> completion_;
   bool over_ = false;  ///< what else comes does not count

@@ -8,6 +8,7 @@
 #include <grpc/repository.hpp>
 #include <http/limits.hpp>
 #include <penstock/oip_json.hpp>
+#include <penstock/percent.hpp>
 #include <protozero/pbf_reader.hpp>
 
 namespace penstock::grpc {
@@ -22,14 +23,11 @@ class Unattended final : public Root {
   void on_reply(Answer&& /*answer*/) override {}
 };
 
-/// Where the model is in the tree of the HTTP calls. What would be read as another place there is no
-/// model's name.
+/// Where the model is in the tree of the HTTP calls.
 std::string path_of(const std::string& model, const std::string& version) {
   if (model.empty()) throw StatusError(Code::kInvalidArgument, "the model has no name");
-  if ((model + version).find_first_of("/?%#") != std::string::npos)
-    throw StatusError(Code::kNotFound, "model " + model + " doesnt exist");
-  std::string path = "/v2/models/" + model;
-  if (!version.empty()) path += "/versions/" + version;
+  std::string path = "/v2/models/" + as_path_part(model);
+  if (!version.empty()) path += "/versions/" + as_path_part(version);
   return path;
 }
 
@@ -95,6 +93,10 @@ Ref<http2::Call> Front::open(http::Request&& head, http2::Stream stream) {
   if (!streams) return make_ref<Unary>(*this, std::move(context), std::move(deframer), std::move(stream));
   if (inference) return make_ref<StreamInfer>(*this, std::move(context), std::move(deframer), std::move(stream));
   return make_ref<Watch>(*this, std::move(deframer), std::move(stream));
+}
+
+void Front::refuse(const http::Response& why, const http2::Stream& stream) {
+  stream.send({trailers_only({code_of(why.status), error_text(why.body.bytes())}), {}, {}, true});
 }
 
 Ref<Completion> Front::ask(const Context& context, const Message& message, const Ref<Answered>& to) {
@@ -171,8 +173,8 @@ Ref<Completion> Front::query(const Context& context, std::string path, PendingQu
 Ref<Completion> Front::change(const Context& context, std::string_view message, std::string_view operation,
                               const Ref<Answered>& to) {
   RepositoryChange change = read_change(message);
-  path_of(change.model, "");  // refuses what is no name of a model
-  const std::string path = "/v2/repository/models/" + change.model + "/" + std::string(operation);
+  if (change.model.empty()) throw StatusError(Code::kInvalidArgument, "the model has no name");
+  const std::string path = "/v2/repository/models/" + as_path_part(change.model) + "/" + std::string(operation);
   Payload body(Bytes{std::make_shared<const std::string>(std::move(change.json)), true, true});
   const auto translate = [asked = std::move(change)](std::string_view) { return change_message(asked); };
   return ask_frontend(context, envelope_of(context, "POST", path), std::move(body), translate, false, to);

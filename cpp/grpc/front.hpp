@@ -38,6 +38,7 @@ class Front final : public http2::Calls {
     std::size_t streamed = 32;                          ///< unanswered messages of a stream before no more is read
     std::chrono::milliseconds message_timeout{30000};   ///< a message that is not there then, and comes slowly
     std::size_t message_rate = 1024;                    ///< bytes per second that are not slow
+    std::chrono::milliseconds drain_grace{2000};        ///< for a message to arrive whole, in a drain
   };
 
   Front(const http::Entrance& entrance, http::Host& host, Options options);
@@ -48,6 +49,7 @@ class Front final : public http2::Calls {
   [[nodiscard]] bool ready() const noexcept { return ready_.load(); }
 
   Ref<http2::Call> open(http::Request&& head, http2::Stream stream) override;
+  void refuse(const http::Response& why, const http2::Stream& stream) override;
 
   // For the calls.
   [[nodiscard]] const Options& options() const noexcept { return options_; }

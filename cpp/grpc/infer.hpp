@@ -26,6 +26,9 @@ struct InferCall {
 /// there. Throws BadRequest. Thread-safe, as are the others.
 InferCall decode_infer(const Message& message);
 
+/// The id of a ModelInferRequest that may be malformed otherwise; empty if it has none.
+std::string request_id(std::string_view message) noexcept;
+
 /// Fills the tensor from an InferTensorContents. Throws BadRequest.
 void read_contents(std::string_view contents, Tensor& tensor);
 

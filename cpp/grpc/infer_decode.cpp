@@ -256,6 +256,21 @@ InferCall read_call(const Message& message) {
 
 }  // namespace
 
+std::string request_id(std::string_view message) noexcept {
+  std::string_view id;
+  try {
+    pbf_reader field(message.data(), message.size());
+    while (field.next()) {
+      if (field.tag_and_type() == tag_and_type(3, kText))
+        id = view_of(field);
+      else
+        field.skip();
+    }
+  } catch (const protozero::exception&) {  // NOLINT(bugprone-empty-catch): what was found before counts
+  }
+  return is_utf8(id) ? std::string(id) : std::string();
+}
+
 InferCall decode_infer(const Message& message) {
   try {
     return read_call(message);

@@ -46,6 +46,7 @@ Code code_of(int http_status) noexcept {
       return Code::kFailedPrecondition;
     case 413:
     case 429:
+    case 431:
       return Code::kResourceExhausted;
     case 499:
       return Code::kCancelled;

@@ -56,6 +56,7 @@ void StreamInfer::handle(const Message& message) {
     call = decode_infer(message);
   } catch (const BadRequest& error) {
     wrong = {Code::kInvalidArgument, error.what()};
+    call.request.id = request_id(message.bytes);
   }
   const std::uint64_t number = add_slot(call.request.id);
   const Ref<Answered> self(this);

@@ -78,6 +78,8 @@ class Calls {
   virtual ~Calls() = default;
   /// A call begins. On the thread that polls the connection's loop.
   virtual Ref<Call> open(http::Request&& head, Stream stream) = 0;
+  /// A call that is not taken: `why`, as a request would be answered.
+  virtual void refuse(const http::Response& why, const Stream& stream) = 0;
 };
 
 }  // namespace penstock::http2

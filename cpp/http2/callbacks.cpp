@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include <http2/request.hpp>
+
 namespace penstock::http2 {
 namespace {
 
@@ -88,6 +90,7 @@ int Session::Callbacks::on_header(nghttp2_session*, const nghttp2_frame* frame, 
   if (stream == nullptr || stream->head_complete) return 0;  // a trailer; none has a meaning here
   const std::string_view key = view(name, name_size);
   const std::string_view content = view(value, value_size);
+  if (key == "content-type") stream->is_call = is_grpc(content);
   if (stream->path.size() + stream->fields.size() + key.size() + content.size() > kHeadBytes) {
     stream->oversized = true;
   } else if (key == ":method") {

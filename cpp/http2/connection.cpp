@@ -20,6 +20,7 @@ namespace asio = boost::asio;
 
 constexpr std::size_t kReadSize = 256 * 1024;
 constexpr int kReadsInTurn = 4;  ///< before other connections are looked at
+constexpr int kCancelled = 1;    ///< of gRPC's codes: the client has given up
 
 }  // namespace
 
@@ -110,7 +111,7 @@ void Connection::open(const Ref<StreamState>& stream) {
   http::Refusal refusal{431, "the headers are too large"};
   if (!stream->oversized)
     refusal = parse_head({stream->method, stream->path, stream->authority, stream->fields}, shared.limits, request);
-  const bool is_call = is_grpc(request.content_type());
+  const bool is_call = stream->is_call;
   const auto number = static_cast<std::uint64_t>(stream->id);
   if (!refusal && is_call && shared.calls == nullptr) refusal = {415, "this server takes no gRPC calls"};
   std::optional<http::Response> refused;
@@ -120,10 +121,14 @@ void Connection::open(const Ref<StreamState>& stream) {
     refused = shared.access.judge(request);
     stream->origin = shared.access.origin_of(request);
   }
-  if (refused) {
+  if (is_call && shared.calls != nullptr) {
+    const Stream answers(Ref<Session>(this), stream->id);
+    if (refused)
+      shared.calls->refuse(*refused, answers);
+    else
+      stream->call = shared.calls->open(std::move(request), answers);
+  } else if (refused) {
     Session::send(number, std::move(*refused));
-  } else if (is_call) {
-    stream->call = shared.calls->open(std::move(request), Stream(Ref<Session>(this), stream->id));
   } else {
     stream->call = make_request_call(shared.application, shared.limits, std::move(request),
                                      http::Reply(Ref<http::Peer>(this), number));
@@ -132,6 +137,7 @@ void Connection::open(const Ref<StreamState>& stream) {
 }
 
 void Connection::lose(StreamState& stream) const {
+  if (stream.call && stream.is_call && !stream.last) loop_.shared().gate.called(kCancelled);
   if (stream.call) stream.call->abandon();
   stream.call.reset();
   if (const auto action = std::exchange(stream.on_abandoned, nullptr)) action();
@@ -145,7 +151,7 @@ void Connection::dispatch_lost() {
 
 void Connection::tick(Clock::time_point now) {
   const http::Limits& limits = loop_.shared().limits;
-  const State current = state(now);
+  const State current = state(now, now > leave_by_);
   const auto silent = now - heard_;
   if (current.finished) {
     if (now - current.since > limits.linger_timeout) close();
@@ -166,6 +172,7 @@ void Connection::tick(Clock::time_point now) {
 
 void Connection::close_if_idle() {
   if (std::exchange(draining_, true)) return;
+  leave_by_ = Clock::now() + loop_.shared().limits.drain_grace;
   go_away(false);
   for (const Ref<StreamState>& stream : streams())
     if (stream->call) stream->call->drain();
@@ -184,7 +191,7 @@ void Connection::wake() {
 void Connection::on_wake() {
   if (!socket_) return;
   dispatch_lost();
-  if (!state(Clock::now()).writing || awaits_room_) return;
+  if (!state(Clock::now(), false).writing || awaits_room_) return;
   awaits_room_ = true;
   socket_->async_wait(http::Socket::wait_write, [self = Ref<Connection>(this)](const boost::system::error_code& error) {
     self->awaits_room_ = false;

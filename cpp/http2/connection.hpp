@@ -41,9 +41,10 @@ class Connection final : public Session {
   http::Loop& loop_;
   std::optional<http::Socket> socket_;  ///< gone once closed: it must not outlive the loop
   Clock::time_point begun_;
-  Clock::time_point heard_;   ///< when the client last sent something
-  Clock::time_point pinged_;  ///< when it was asked whether it is there
-  bool asked_ = false;        ///< it has been, and has not answered
+  Clock::time_point heard_;                                ///< when the client last sent something
+  Clock::time_point pinged_;                               ///< when it was asked whether it is there
+  bool asked_ = false;                                     ///< it has been, and has not answered
+  Clock::time_point leave_by_ = Clock::time_point::max();  ///< a head that is not there then is not waited for
   bool draining_ = false;
   bool awaits_room_ = false;  ///< for the socket to take more
 };

@@ -13,7 +13,7 @@ class RequestCall final : public Call {
  public:
   RequestCall(http::Application& application, const http::Limits& limits, http::Request&& request, http::Reply&& reply)
       : application_(application), limits_(limits), request_(std::move(request)), reply_(std::move(reply)),
-        begun_(Clock::now()) {}
+        begun_(Clock::now()), leave_by_(Clock::time_point::max()) {}
 
   std::size_t take(std::string_view bytes) override {
     if (!reply_) return bytes.size();
@@ -38,9 +38,13 @@ class RequestCall final : public Call {
 
   void abandon() override { reply_ = http::Reply(); }
 
+  void drain() override { leave_by_ = Clock::now() + limits_.drain_grace; }
+
   void tick(Clock::time_point now) override {
     const auto waited = now - begun_;
-    if (!reply_ || waited <= limits_.body_timeout) return;
+    if (!reply_) return;
+    if (now > leave_by_) return refuse(503, "the server is closing");
+    if (waited <= limits_.body_timeout) return;
     const double due = static_cast<double>(limits_.body_rate) * std::chrono::duration<double>(waited).count();
     if (static_cast<double>(request_.body.size()) < due) refuse(408, "the request took too long to arrive");
   }
@@ -48,7 +52,9 @@ class RequestCall final : public Call {
  private:
   void refuse(int status, std::string_view text) {
     request_.body = std::string();
-    reply_.send(http::error_response(status, text));
+    http::Response response = http::error_response(status, text);
+    if (status == 503) response.headers.emplace_back("Retry-After", "1");
+    reply_.send(std::move(response));
   }
 
   http::Application& application_;
@@ -56,6 +62,7 @@ class RequestCall final : public Call {
   http::Request request_;
   http::Reply reply_;
   const Clock::time_point begun_;
+  Clock::time_point leave_by_;  ///< in a drain, what is not there then is not waited for
 };
 
 }  // namespace

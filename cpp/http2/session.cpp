@@ -294,10 +294,10 @@ std::vector<Ref<Session::StreamState>> Session::streams() {
   return list;
 }
 
-Session::State Session::state(Clock::time_point now) {
+Session::State Session::state(Clock::time_point now, bool hurried) {
   const Hold hold(*this);
   const bool late = std::any_of(streams_.begin(), streams_.end(), [&](const auto& entry) {
-    return !entry.second->head_complete && now - entry.second->begun > limits_.header_timeout;
+    return !entry.second->head_complete && (hurried || now - entry.second->begun > limits_.header_timeout);
   });
   return {greeted_, late, writing_, finished_, since_};
 }

@@ -54,6 +54,7 @@ class Session : public http::Peer {
     Ref<Call> call;  ///< used by the polling thread only; what follows is guarded by the session's mutex
 
     std::string method, path, authority, fields;  ///< of the head, the last as lines; taken by the polling thread
+    bool is_call = false;                         ///< of gRPC, by its content type
     bool oversized = false;                       ///< some of the head is left out
     bool head_complete = false;
     bool client_ended = false;
@@ -99,7 +100,8 @@ class Session : public http::Peer {
   /// Streams that were lost other than by what the client sent.
   void take_lost(std::vector<Incoming>& incoming);
   std::vector<Ref<StreamState>> streams();
-  State state(Clock::time_point now);
+  /// `hurried`: a head that is not there yet is late.
+  State state(Clock::time_point now, bool hurried);
   void ping();
   /// Tells the client to open no more streams; `final` once it has had time to hear of it.
   void go_away(bool final);

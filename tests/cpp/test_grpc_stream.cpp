@@ -62,17 +62,23 @@ TEST_F(GrpcStream, OneErrorIsToldAndTheStreamGoesOn) {
   client.send(id, framed(infer_floats({1}, "bad")), false);
   client.wait_for(id, 1);
   client.send(id, framed("\xFF\xFF"), false);
-  client.wait_for(id, 2);
+  client.send(id, framed(infer_request("FP99", {1}, "", "undecodable")), false);
+  client.send(id, framed(infer_floats({1}, "cut") + "\xFF"), false);
+  client.wait_for(id, 4);
   client.send(id, framed(infer_floats({2}, "good")));
   const auto answer = client.wait(id);
   EXPECT_EQ(answer.status(), 0);
   const auto all = read(answer.messages());
-  ASSERT_EQ(all.size(), 3U);
+  ASSERT_EQ(all.size(), 5U);
   EXPECT_EQ(all[0].text, "ValueError: no");
   EXPECT_EQ(all[0].id, "bad");
   EXPECT_NE(all[1].text, "");
-  EXPECT_EQ(all[2].text, "");
-  EXPECT_EQ(all[2].id, "good");
+  EXPECT_NE(all[2].text, "");
+  EXPECT_EQ(all[2].id, "undecodable");
+  EXPECT_NE(all[3].text, "");
+  EXPECT_EQ(all[3].id, "cut");
+  EXPECT_EQ(all[4].text, "");
+  EXPECT_EQ(all[4].id, "good");
 }
 
 TEST_F(GrpcStream, AnErrorEndsTheStreamIfTheClientWantsThat) {

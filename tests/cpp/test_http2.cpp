@@ -76,6 +76,17 @@ TEST_F(Http2Test, AHeadIsCheckedAsThatOfHttp1) {
   EXPECT_EQ(status(get("/v2/health/live")), "200");
 }
 
+TEST_F(Http2Test, ACallWithTooMuchMetadataIsRefusedAlone) {
+  serve(with(&echo));
+  auto client = connect();
+  const std::string large(25'000, 'x');
+  const auto refused = client.call("ModelInfer", infer_floats({1}), {{"x-large", large}, {"x-larger", large}});
+  EXPECT_EQ(refused.fields.at(":status"), "200");
+  EXPECT_EQ(refused.status(), 8);
+  EXPECT_EQ(refused.text(), "the headers are too large");
+  EXPECT_EQ(client.call("ModelInfer", infer_floats({1})).status(), 0);
+}
+
 TEST_F(Http2Test, AHeadRequestHasNoBody) {
   serve(measures());
   auto client = connect();
@@ -210,6 +221,24 @@ TEST_F(Http2Test, ADrainDoesNotWaitForAClientThatIsSilent) {
   auto client = connect();
   EXPECT_EQ(client.call("ServerLive", "").status(), 0);
   EXPECT_TRUE(server->drain(10s));  // nobody reads what is sent to the client meanwhile
+}
+
+TEST_F(Http2Test, ADrainDoesNotWaitLongForAMessageToArrive) {
+  server_options.limits.drain_grace = front_options.drain_grace = std::chrono::milliseconds(40);
+  serve(with(&echo));
+  auto client = connect();
+  const auto call = client.begin("/inference.GRPCInferenceService/ModelInfer");
+  client.send(call, framed(infer_floats({1})).substr(0, 9), false);
+  const auto request = client.open({{":method", "POST"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a"}});
+  client.send(request, "{", false);
+  EXPECT_EQ(client.call("ServerLive", "").status(), 0);
+  bool drained = false;
+  std::thread draining([&] { drained = server->drain(10s); });
+  EXPECT_EQ(client.wait(call).status(), 14);
+  EXPECT_EQ(client.wait(request).fields.at(":status"), "503");
+  EXPECT_TRUE(client.wait_for_end());
+  draining.join();
+  EXPECT_TRUE(drained);
 }
 
 TEST_F(Http2Test, AStoppedServerAbandonsItsCalls) {

@@ -102,6 +102,16 @@ class LateCounts(Counts):
             yield part
 
 
+class Gaps(V2ModelServer):
+    """Answers with a text for each row, and None if it is negative."""
+
+    def load(self):
+        pass
+
+    def predict(self, body):
+        return np.array([None if value < 0 else "text" for value in np.asarray(body["inputs"])], dtype=object)
+
+
 fn = penstock.new_function("protocol")
 for name, kind in {
     "echo": Echo,
@@ -113,6 +123,8 @@ for name, kind in {
     "words": Words,
     "counts": Counts,
     "late_counts": LateCounts,
+    "gaps": Gaps,
+    "org/echo": Echo,
 }.items():
     fn.add_model(name, class_name=kind, model_path="")
 fn.add_model("batched", class_name=Sums, model_path="").batch(32)

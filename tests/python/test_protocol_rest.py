@@ -99,6 +99,28 @@ def test_halves_are_answered_as_fp32_in_json(server):
         assert types["half"] == types["brain"] == types["sum"] == ("FP32", [3])
 
 
+@pytest.mark.parametrize("parameters", [{}, {"binary_data_output": True}])
+def test_none_is_no_text(server, parameters):
+    inputs = [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}]
+    assert infer(server, {"inputs": inputs, "parameters": parameters}, "gaps")[0] == 200
+    inputs[0]["data"] = [1, -1]
+    for _ in range(2):  # once it has learnt its outputs, too
+        status, body = infer(server, {"inputs": inputs, "parameters": parameters}, "gaps")
+        assert (status, "output0' holds None at 1" in body["error"]) == (500, True)
+
+
+def test_a_name_with_a_slash_is_reached_percent_encoded(server):
+    name = "org%2Fecho"
+    assert server.get(f"/v2/models/{name}/ready") == (200, {"name": "org/echo", "ready": True})
+    assert server.get(f"/v2/models/{name}")[1]["name"] == "org/echo"
+    status, body = server.post({"inputs": [ONE]}, f"/v2/models/{name}/infer")
+    assert (status, body["model_name"], body["outputs"][0]["data"]) == (200, "org/echo", [1])
+    status, body = server.post({"inputs": [[1]]}, f"/v2/models/{name}/infer")
+    assert (status, body["model_name"]) == (200, "org/echo")
+    assert server.get("/v2/models/org/echo/ready")[0] == 404
+    assert server.get("/v2/models/org%252Fecho/ready")[0] == 404
+
+
 def test_halves_are_halves_in_metadata(server):
     status, body = server.get("/v2/models/sums")
     types = {output["name"]: output["datatype"] for output in body["outputs"]}

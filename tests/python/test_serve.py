@@ -335,6 +335,18 @@ def test_a_drain_answers_what_is_under_way(hanging):
     assert server.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("sent", [b"POST / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"])
+def test_a_drain_does_not_wait_for_half_a_request(serve, sent):
+    server = serve("doubles")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(sent)
+        assert server.post({"x": 1}) == (200, {"x": 2})
+        start = time.monotonic()
+        assert server.stop() == (0, "penstock: draining\n")
+        assert time.monotonic() - start < 10
+        assert b"HTTP/1.1 503 " in client.recv(1000)
+
+
 def test_a_second_signal_ends_it_within_a_second_with_75(hanging):
     server, _, answer = hanging
     server.process.send_signal(signal.SIGTERM)
