@@ -85,7 +85,7 @@ class Pump final : public std::enable_shared_from_this<Pump> {
     append_json_string(text, failure.step.empty() ? failure.text() : "step '" + failure.step + "': " + failure.text());
     text += "}";
     if (!parts_) return reply_.send(error_response(failure.status, failure.text()));
-    if (form_ == ChunkForm::kEvents) return reply_.write("event: error\ndata: " + text + "\n\n", true);
+    if (form_ == ChunkForm::kEvents) return reply_.write("data: " + text + "\n\n", true);
     if (json_lines_) reply_.write(text + "\n");
     reply_.cut();
   }

@@ -103,7 +103,7 @@ def test_a_failure_in_the_middle_is_said_and_the_answer_stays_incomplete(served)
     assert caught.value.partial == b'{"row":0}\n{"error": "step \'make\': ValueError: mid"}\n'
     connection.close()
     connection, answer = ask(served, "breaks", EVENTS)
-    assert answer.read().endswith(b'event: error\ndata: {"error": "step \'make\': ValueError: mid"}\n\n')
+    assert answer.read().endswith(b'\n\ndata: {"error": "step \'make\': ValueError: mid"}\n\n')
     connection.close()
 
 

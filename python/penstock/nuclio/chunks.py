@@ -68,7 +68,7 @@ def streaming(chunks: Iterator[Any], *, events: bool) -> Response:
         except StepError as error:
             said = error_text(f"step '{error.step}': {error.reason}" if error.step else error.reason)
             if kind == _EVENTS:
-                yield f"event: error\ndata: {said}\n\n"
+                yield f"data: {said}\n\n"
             elif kind == _LINES:
                 yield f"{said}\n"
             else:
