@@ -6,6 +6,7 @@ namespace penstock {
 namespace {
 
 constexpr std::size_t kHoldAfter = 3;  // calls
+constexpr Duration kWorthHolding = std::chrono::milliseconds(1);
 constexpr std::size_t kShedAfter = 8;
 constexpr double kCrowd = 2;   // times as many as would have come in that time anyway
 constexpr double kStep = 0.2;  // how far a mean moves towards what was seen last
@@ -64,8 +65,10 @@ std::size_t BatchPacer::limit() const noexcept {
   return row <= 0 ? rows_ : std::min(rows_, static_cast<std::size_t>(std::min(left / row, 1e9)));
 }
 
+bool BatchPacer::may_hold() const noexcept { return cost_.calls() >= kHoldAfter && cost_.of_call() >= kWorthHolding; }
+
 TimePoint BatchPacer::hold(std::size_t events, std::size_t rows, TimePoint oldest, TimePoint now) const noexcept {
-  if (cost_.calls() < kHoldAfter || !end_ || rows >= limit()) return now;
+  if (!may_hold() || !end_ || rows >= limit()) return now;
   const double expected = returning_ * static_cast<double>(answered_) - static_cast<double>(back_);
   const TimePoint latest = *end_ + std::min(window(), 2 * return_time_);
   if (expected < 0.5 || now >= latest) return now;

@@ -14,18 +14,18 @@ std::uint32_t rank(const Fit& fit) { return fit.priority == 0 ? kUsualPriority :
 }  // namespace
 
 BatchQueue::BatchQueue(const BatchPolicy& policy, std::size_t concurrency) : policy_(policy) {
-  if (policy_.adaptive) pacer_.emplace(policy_.size, policy_.goal, concurrency);
+  if (policy_.paced()) pacer_.emplace(policy_.size, policy_.goal, concurrency);
 }
 
 std::optional<Duration> BatchQueue::push(Event&& event, const Fit& fit, TimePoint now) {
   auto place = entries_.end();
   while (place != entries_.begin() && rank(std::prev(place)->fit) > rank(fit)) --place;
-  if (pacer_) {
+  if (has_goal()) {
     std::size_t ahead = 0;
     for (auto entry = entries_.begin(); entry != place; ++entry) ahead += entry->fit.rows;
     if (const auto missed = pacer_->misses(fit.rows, ahead, now); missed && !hurried_) return missed;
-    pacer_->arrived(now);
   }
+  if (pacer_) pacer_->arrived(now);
   event.queued = now;
   entries_.insert(place, Entry{std::move(event), fit});
   return std::nullopt;
@@ -88,7 +88,7 @@ std::optional<TimePoint> BatchQueue::due(TimePoint now) const {
 }
 
 void BatchQueue::drop_late(Batch& late, TimePoint now) {
-  if (!pacer_ || hurried_) return;
+  if (!has_goal() || hurried_) return;
   std::size_t left = entries_.size();
   for (Entry& entry : entries_) {
     // The last one always runs: else nothing would be learned any more.

@@ -337,7 +337,7 @@ void Executor::count(Counter& counter, StepId id) {
 void Executor::schedule(StepId id) {
   Slot& slot = *slots_[id];
   const BatchPolicy& batch = (*plan_)[id].batch;
-  const bool delayed = batch.delay > Duration::zero() || batch.adaptive;
+  const bool delayed = batch.delay > Duration::zero() || batch.paced();
   const bool bounded = (*plan_)[id].timeout > Duration::zero();
   TimePoint at = delayed ? now() : TimePoint{};
   while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(at)) {

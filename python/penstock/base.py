@@ -223,14 +223,14 @@ class BaseStep:
         max_size : int
             The most events of a batch; for a model, rows. A single request may have more: it goes alone.
         max_delay : float
-            Seconds that the first of a batch waits for others; 0 takes what is waiting. With `adaptive`, the most.
+            Seconds that the first of a batch waits for others; 0 takes what is waiting, and waits only for callers
+            that are about to come back, if a call takes so long that this is worth it. With `adaptive`, the most.
         preferred : list of int
             Sizes that go at once, and that batches are cut to if more waits.
         pad : bool or number, optional
             Join rows of different lengths, filled up with 0 (True) or with this value; a model's rows only.
         adaptive : bool
-            Learn what a call and a row cost, and wait for callers that are about to come back if that is
-            worth it.
+            Wait for callers that are about to come back if that is worth it, with a `max_delay`, too.
         target_latency : float, optional
             With `adaptive`: seconds from an event's arrival at the step to its result. Batches stay small
             enough for it, and who would miss it is turned away (503, Retry-After).

@@ -122,24 +122,29 @@ class Simulated {
 
 class BatchPacerTest : public CoreTest {};
 
+/// Takes what waits as soon as it can: no delay to speak of, but one that is told, so that none is chosen.
+const BatchPolicy kGreedy{.size = 32, .delay = 1ns};
+
 const double kIdeal = 32 / std::chrono::duration<double>(kOneBatch).count();
 
 TEST_F(BatchPacerTest, CallersThatComeBackSoonFillTheBatches) {
-  for (const std::uint64_t seed : {1, 2, 3}) {
-    Simulated step({.size = 32, .adaptive = true}, seed);
-    step.callers(32, 100us, 1500us);
-    step.run(1s);
-    step.measure(10s);
-    EXPECT_GE(step.rate(10s), 0.95 * kIdeal) << "seed " << seed;
-    EXPECT_LE(step.quantile(0.95), kOneBatch * 22 / 10) << "seed " << seed;
-    step.stop();
+  for (const bool adaptive : {false, true}) {
+    for (const std::uint64_t seed : {1, 2, 3}) {
+      Simulated step({.size = 32, .adaptive = adaptive}, seed);
+      step.callers(32, 100us, 1500us);
+      step.run(1s);
+      step.measure(10s);
+      EXPECT_GE(step.rate(10s), 0.95 * kIdeal) << "seed " << seed;
+      EXPECT_LE(step.quantile(0.95), kOneBatch * 22 / 10) << "seed " << seed;
+      step.stop();
+    }
   }
 }
 
 TEST_F(BatchPacerTest, OnABusyMachineTheyStillDo) {
   for (const std::uint64_t seed : {1, 2, 3}) {
     Simulated step({.size = 32, .adaptive = true}, seed);
-    Simulated greedy({.size = 32}, seed);
+    Simulated greedy(kGreedy, seed);
     for (Simulated* one : {&step, &greedy}) {
       one->noise = 0.4;
       one->callers(32, 500us, 4ms);
@@ -152,12 +157,12 @@ TEST_F(BatchPacerTest, OnABusyMachineTheyStillDo) {
   }
 }
 
-TEST_F(BatchPacerTest, WithoutDelayTheyFallIntoTwoGroups) {
-  Simulated step({.size = 32});
+TEST_F(BatchPacerTest, WhoeverTakesThemAtOnceHasTwoGroups) {
+  Simulated step(kGreedy);
   step.callers(32, 100us, 1500us);
   step.run(1s);
   step.measure(10s);
-  EXPECT_LE(step.rate(10s), 0.85 * kIdeal) << "what adaptive batches are for";
+  EXPECT_LE(step.rate(10s), 0.85 * kIdeal) << "what the pacer is for";
   step.stop();
 }
 
@@ -174,7 +179,7 @@ TEST_F(BatchPacerTest, CallersThatAreLongInComingBackAreNotWaitedFor) {
   step.callers(4, 400ms, 800ms);
   step.run(5s);
   step.measure(20s);
-  Simulated greedy({.size = 32});
+  Simulated greedy(kGreedy);
   greedy.callers(4, 400ms, 800ms);
   greedy.run(5s);
   greedy.measure(20s);
@@ -186,7 +191,7 @@ TEST_F(BatchPacerTest, CallersThatAreLongInComingBackAreNotWaitedFor) {
 TEST_F(BatchPacerTest, WhoeverComesByChanceIsServedAsSoonAsWithoutIt) {
   for (const double rate : {20.0, 100.0, 300.0, 600.0}) {
     Simulated step({.size = 32, .adaptive = true});
-    Simulated greedy({.size = 32});
+    Simulated greedy(kGreedy);
     for (Simulated* one : {&step, &greedy}) {
       one->arrivals(rate);
       one->run(5s);

@@ -7,7 +7,7 @@
 
 namespace penstock {
 
-/// Decides for `adaptive` batches how long to wait, how large they may be, and whom to turn away.
+/// Decides how long batches without a delay wait, and for `adaptive` ones how large they may be, and whom to turn away.
 ///
 /// It waits only if those whose answers have just gone out use to come back within a part of what a
 /// call costs, and only as long as that shortens the mean time of all. A latency goal, if there is one,
@@ -25,6 +25,8 @@ class BatchPacer {
 
   /// The most rows that a batch may have.
   [[nodiscard]] std::size_t limit() const noexcept;
+  /// Whether `hold` may tell a batch to wait: calls are known, and long enough for that.
+  [[nodiscard]] bool may_hold() const noexcept;
   /// Until when a batch of what waits shall wait for more; a time that has passed if it shall not.
   [[nodiscard]] TimePoint hold(std::size_t events, std::size_t rows, TimePoint oldest, TimePoint now) const noexcept;
   /// How late an event of so many rows would be, with so many rows ahead of it; nothing if it makes it.

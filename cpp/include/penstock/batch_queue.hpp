@@ -28,10 +28,15 @@ inline constexpr std::uint32_t kUsualPriority = 100;
 /// How a step that takes batches wants them.
 struct BatchPolicy {
   std::size_t size = 1;                  ///< rows at most; a single event may have more
-  Duration delay{};                      ///< how long the first may wait; 0 takes what is there
+  Duration delay{};                      ///< how long the first has to wait; 0 takes what is there
   std::vector<std::size_t> preferred{};  ///< sizes in rows, ascending
-  bool adaptive = false;                 ///< see BatchPacer; a delay is then the longest wait
+  bool adaptive = false;                 ///< a delay is the longest wait, not one that has to be
   Duration goal{};                       ///< if adaptive: the latency to keep, 0 is none
+
+  /// Whether a batch waits for callers who are about to come back, where that pays.
+  [[nodiscard]] bool paced() const noexcept {
+    return adaptive || (size > 1 && delay == Duration::zero() && preferred.empty());
+  }
 };
 
 /// The events that wait for a batch: by priority, and by age within one. Not thread-safe, and destroys
@@ -76,7 +81,10 @@ class BatchQueue {
     bool full = false;
   };
 
-  [[nodiscard]] bool waits() const noexcept { return !hurried_ && (policy_.delay > Duration::zero() || pacer_); }
+  [[nodiscard]] bool waits() const noexcept {
+    return !hurried_ && (policy_.delay > Duration::zero() || (pacer_ && pacer_->may_hold()));
+  }
+  [[nodiscard]] bool has_goal() const noexcept { return pacer_ && policy_.goal > Duration::zero(); }
   [[nodiscard]] std::size_t limit() const noexcept { return pacer_ ? pacer_->limit() : policy_.size; }
   [[nodiscard]] bool is_ready(const Group& group, TimePoint now) const;
   [[nodiscard]] TimePoint until(const Group& group, TimePoint now) const;
