@@ -64,7 +64,8 @@ def batching(load, _build):
         if callers == BATCH:
             measured = [one["p50_us"] / 1e6 / batch_seconds(1) for one in alone]
             told = DELAY if name == "patient" else 0.0  # that wait is what was asked for
-            note = f"one call {batch_seconds(1) * 1000:.1f} ms" + (f", and {told * 1000:.0f} ms to wait" if told else "")
+            wait = f", and {told * 1000:.0f} ms to wait" if told else ""
+            note = f"one call {batch_seconds(1) * 1000:.1f} ms{wait}"
             title = f"{'  ' if told else ''}.batch({options}), c=1: p50 / one call"
             yield row(title, measured, None if told else 1.05, note=note)
 
