@@ -291,7 +291,10 @@ class BaseStep:
         return self
 
     def retry(self: Self, attempts: int = 3, backoff: float = 0.1) -> Self:
-        """Call the step up to `attempts` times for an event, at first `backoff` seconds apart, then doubling."""
+        """Call the step up to `attempts` times for an event, at first `backoff` seconds apart, then doubling.
+
+        Where one event at a time is handled, those of the same `event.key` wait meanwhile; others overtake it.
+        """
         self.options.retry_attempts = whole(self.name, "attempts", attempts)
         self.options.retry_backoff = seconds(self.name, "backoff", backoff, above_zero=False)
         return self

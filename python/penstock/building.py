@@ -138,13 +138,16 @@ class StepBuilder:
         if options.max_batch_size > 1 or (options.max_batch_size and kind == "map" and not more.get("full_event")):
             target = in_batches(name, kind, target, options)
             concurrency = 1  # while one batch is handled, the next one forms
+        calls = options.concurrency or concurrency
+        # Who promises order keeps it while an event waits for its next try, too: those of its key wait with it.
+        tried_in_order = options.retry_attempts > 1 and calls == 1 and max(size, options.max_batch_size) == 1
         try:
             index: int = self._core.add_step(
                 name,
                 kind,
                 target,
-                concurrency=options.concurrency or concurrency,
-                by_key=options.by_key,
+                concurrency=calls,
+                by_key=options.by_key or tried_in_order,
                 capacity=capacity,
                 batch_size=min(size, capacity),
                 **batch_options(options),

@@ -15,7 +15,7 @@ from penstock.deploying.commands import deploy
 from penstock.errors import GraphError, MLRunInvalidArgumentError, PenstockError
 from penstock.kafka.commands import dlq
 from penstock.plotting.draw import TEXTS
-from penstock.starting import ended_by
+from penstock.starting import end_with_parent, ended_by
 from penstock.targets import TargetError, load_target, load_target_anew
 
 _EXAMPLES = """\b
@@ -112,6 +112,7 @@ def serve(  # noqa: PLR0917  # an argument an option
     from penstock.worker import worker_of
 
     worker = worker_of(os.environ)
+    end_with_parent(os.environ)
     try:
         if token_file:
             options["token"] += tokens_of(token_file)

@@ -1,4 +1,4 @@
-"""Signals that come while a graph is being made."""
+"""What ends a process while its graph is being made, and a process whose parent has gone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, MutableMapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import FrameType
+
+PARENT = "PENSTOCK_PARENT"  # of the environment: the end of a pipe whose other end the parent has
 
 
 @contextlib.contextmanager
@@ -48,3 +50,16 @@ def _end(wake: socket.socket, numbers: Collection[int], others_fd: int) -> None:
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Leave it to the thread."""
+
+
+def end_with_parent(environment: MutableMapping[str, str]) -> None:
+    """Have this process drain when its parent has gone, if that has left a pipe in the environment."""
+    if (told := environment.pop(PARENT, None)) is not None:
+        os.set_inheritable(int(told), False)
+        threading.Thread(target=_drain_at_end_of, args=(int(told),), name="penstock-parent", daemon=True).start()
+
+
+def _drain_at_end_of(pipe: int) -> None:
+    with open(pipe, "rb") as file:
+        file.read()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -16,12 +17,16 @@ from penstock.errors import GraphError
 from penstock.function import ServingFunction
 from penstock.graph import RootFlowStep
 from penstock.partition import part_of
+from penstock.renewal import hears_hangups
+from penstock.starting import PARENT
 from penstock.steps import QueueStep
 
 _AGAIN_SECONDS = 0.5
 _AGAIN_AT_MOST = 30.0
 _LONG_SECONDS = 60.0  # a process that ran as long begins with a short pause again
 _STOP_SECONDS = 45.0  # more than a process takes to drain
+_HURRY_SECONDS = 0.8  # from a second signal to the end of all
+_LOOK_SECONDS = 0.1
 _UNSETTLED = 75
 
 
@@ -69,17 +74,18 @@ class Process:
     Attributes
     ----------
     state : str
-        "starting", "running", "waiting" (to be started again), or "ended".
+        "starting", "running", "waiting" (to be started again), or "ended", once it is told to.
     starts : int
         How often it was started.
     """
 
-    def __init__(self, name: str, command: Sequence[str], tell: Callable[[str, str], None]) -> None:
+    def __init__(self, name: str, command: Sequence[str], lifeline: int, tell: Callable[[str, str], None]) -> None:
         self.name = name
         self.state = "starting"
         self.starts = 0
         self.code: int | None = None
         self._command = list(command)
+        self._lifeline = lifeline
         self._tell = tell
         self._process: subprocess.Popen[str] | None = None
         self._ending = threading.Event()
@@ -88,7 +94,7 @@ class Process:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start it; further starts are its own."""
-        self._environment = dict(environment)
+        self._environment = {**environment, PARENT: str(self._lifeline)}
         self._thread.start()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -108,7 +114,7 @@ class Process:
         while not self._ending.is_set():
             began = time.monotonic()
             self.code = self._run_once()
-            if self._ending.is_set() or self.code == 0:
+            if self._ending.is_set():
                 break
             if time.monotonic() - began > _LONG_SECONDS:
                 pause = _AGAIN_SECONDS
@@ -124,7 +130,15 @@ class Process:
             if self._ending.is_set():
                 return self.code or 0
             self._process = subprocess.Popen(  # noqa: S603  # this interpreter, with the user's own target
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",  # what a function prints need not be text
+                env=self._environment,
+                pass_fds=[self._lifeline],
+                start_new_session=True,  # Ctrl-C reaches them through us, in order
             )
         self.starts += 1
         self.state = "running"
@@ -140,7 +154,8 @@ def up(fn: ServingFunction, target: str, *, host: str, port: int, kafka: str | N
     """Run all functions of a target until SIGTERM or SIGINT; return the exit code.
 
     The root function listens on `port`, the others on the ports after it. They stop in the order in which events
-    reach them, so that what one has sent the next still handles or leaves to its next start.
+    reach them, so that what one has sent the next still handles or leaves to its next start; a second signal ends all
+    within a second.
 
     Raises
     ------
@@ -154,36 +169,63 @@ def up(fn: ServingFunction, target: str, *, host: str, port: int, kafka: str | N
     printing = threading.Lock()
 
     def tell(name: str, line: str) -> None:
-        with printing:
+        with printing, contextlib.suppress(OSError):  # whoever has read it may have gone
             print(f"{name:{width}} | {line}", file=sys.stderr, flush=True)
 
-    environment = os.environ | ({"PENSTOCK_KAFKA": kafka} if kafka else {})
+    # Else Python keeps what is printed to a pipe for a while.
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"} | ({"PENSTOCK_KAFKA": kafka} if kafka else {})
+    lifeline, ours = os.pipe()  # the processes hear when our end is closed, however that came about
     processes = []
     for place, name in enumerate(names):
         listens = ["--host", host, "--port", str(port + place if port else 0)]
         command = [sys.executable, "-m", "penstock", "serve", target, "--function", name, *listens]
-        processes.append(Process(name, command, tell))
+        processes.append(Process(name, command, lifeline, tell))
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def heard(number: int, _frame: FrameType | None) -> None:
         signals.put(number)
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hears_hangups() else []))
+    before = {number: signal.signal(number, heard) for number in numbers}
     try:
         for process in reversed(processes):  # who reads first, so that the first event finds all in place
             process.start(environment)
-        _wait_for_end(signals, processes)
-        for process in processes:
-            process.stop()
-            if not process.wait(_STOP_SECONDS):
-                process.stop(signal.SIGKILL)
-                process.wait(_STOP_SECONDS)
+        signals.get()
+        if not _stop(processes, signals):
+            return _UNSETTLED
     finally:
         for process in processes:
             process.stop(signal.SIGKILL)
+        os.close(ours)
+        os.close(lifeline)
         for number, handler in before.items():
             signal.signal(number, handler)
     return _UNSETTLED if any(process.code for process in processes) else 0
+
+
+def _stop(processes: Sequence[Process], signals: queue.SimpleQueue[int]) -> bool:
+    """Have them end one after the other; False if a second signal came, and all had to end at once."""
+    for process in processes:
+        process.stop()
+        end = time.monotonic() + _STOP_SECONDS
+        while not process.wait(_LOOK_SECONDS):
+            if not signals.empty():
+                _hurry(processes)
+                return False
+            if time.monotonic() > end:
+                process.stop(signal.SIGKILL)
+    return True
+
+
+def _hurry(processes: Sequence[Process]) -> None:
+    """End all of them now: two signals, which differ so that the kernel does not make them one."""
+    for process in processes:
+        process.stop(signal.SIGTERM)
+        process.stop(signal.SIGINT)
+    end = time.monotonic() + _HURRY_SECONDS
+    for process in processes:
+        if not process.wait(max(0.0, end - time.monotonic())):
+            process.stop(signal.SIGKILL)
 
 
 def _check_brokers(fn: ServingFunction) -> None:
@@ -196,13 +238,3 @@ def _check_brokers(fn: ServingFunction) -> None:
             options = step.queue_options
             named = options.get("kafka_brokers") or (options.get("producer_options") or {}).get("bootstrap.servers")
             address_of(step.path or "", named)
-
-
-def _wait_for_end(signals: queue.SimpleQueue[int], processes: Sequence[Process]) -> None:
-    """Wait for a signal, or until none of the processes is left."""
-    while any(process.state != "ended" for process in processes):
-        try:
-            signals.get(timeout=0.5)
-        except queue.Empty:
-            continue
-        return

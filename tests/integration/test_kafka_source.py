@@ -233,6 +233,9 @@ def test_dead_letters_are_shown_and_go_back_where_they_came_from(app, kafka):
     headers = dict(again.headers())
     assert headers["penstock.error.attempts"] == b"2"
     assert headers["trace"] == b"t1"
+    # Each once, although what fails again is there again at once.
+    assert penstock("dlq", "replay", kafka.path("dead")) == "1 sent back\n"
+    assert dict(kafka.read("dead", 3)[2].headers())["penstock.error.attempts"] == b"3"
     assert child.stop()[0] == 0
 
 

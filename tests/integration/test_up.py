@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Up:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | environment,
+            start_new_session=True,  # as a shell has a group of processes for what it starts
         )
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -126,6 +128,81 @@ fn.add_child_function("second", "./")
     assert started.stop() == 0
     ends = [line for line in started.lines if line.endswith("ended with 0")]
     assert [line.split()[0] for line in ends] == ["two", "second"]
+
+
+SLOW = """
+import os
+import time
+import penstock
+
+def wait(body):
+    print("took", body)
+    time.sleep(body)
+    return body
+
+fn = penstock.new_function("slow")
+graph = fn.set_topology("flow")
+graph.to(name="wait", handler="wait").to(">>", "q", path=os.environ["Q"])\\
+     .to(name="same", handler="(event)", function="second").to(">>", "out", path=os.environ["OUT"])
+fn.add_child_function("second", "./")
+"""
+
+
+@pytest.fixture
+def slow(up, kafka, tmp_path):
+    """An application whose first function sleeps; as a process that has answered, and its address."""
+    app = tmp_path / "slow.py"
+    app.write_text(SLOW)
+    kafka.make("q")
+    kafka.make("out")
+    started = up(app, Q=kafka.path("q"), OUT=kafka.path("out"), PYTHONUNBUFFERED="")
+    root = started.hear("slow", ADDRESS)[1]
+    started.hear("second", ADDRESS)
+    return started, root
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_stops_the_functions_in_order_with_all_that_is_under_way(slow, kafka):
+    started, root = slow
+    assert post(root, 1.5) == 200
+    started.hear("slow", "took 1.5")  # and what is printed is seen while it runs
+    os.killpg(started.process.pid, signal.SIGINT)  # as a terminal sends it
+    assert started.process.wait(60) == 0
+    assert kafka.values("out", 1) == [b"1.5"]
+    assert [line.split()[0] for line in started.lines if line.endswith("ended with 0")] == ["slow", "second"]
+
+
+@pytest.mark.timeout(120)
+def test_a_second_signal_ends_all_functions_at_once(slow):
+    started, root = slow
+    assert post(root, 60) == 200
+    started.hear("slow", "took 60")
+    started.process.send_signal(signal.SIGTERM)
+    started.hear("slow", "draining")
+    began = time.monotonic()
+    started.process.send_signal(signal.SIGTERM)
+    assert started.process.wait(10) == 75
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.timeout(120)
+def test_no_function_outlives_the_one_who_started_it(slow):
+    started, _ = slow
+    pids = [int(started.hear(name, PROCESS)[1]) for name in ("slow", "second")]
+    started.process.kill()
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(120)
+def test_a_function_that_somebody_else_stops_is_started_again(slow):
+    started, _ = slow
+    os.kill(int(started.hear("second", PROCESS)[1]), signal.SIGTERM)
+    started.hear("second", "ended with 0, is started again in 0.5 s")
+    started.hear("second", ADDRESS, count=2)
+    assert started.stop() == 0
 
 
 def test_functions_joined_by_memory_are_refused(tmp_path):

@@ -1,9 +1,10 @@
 """A test's own topics: what it writes to them, and what it finds in them."""
 
+import contextlib
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 
 class Topics:
@@ -31,6 +32,15 @@ class Topics:
     def drop(self, name):
         for dropped in self._admin.delete_topics([self.name(name)]).values():
             dropped.result()
+        end = time.monotonic() + 30
+        while self.name(name) in self._admin.list_topics(timeout=10).topics:  # the brokers take a moment to
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def grow(self, name, partitions):
+        """Have a topic have as many partitions."""
+        for grown in self._admin.create_partitions([NewPartitions(self.name(name), partitions)]).values():
+            grown.result()
 
     def partitions(self, name):
         return len(self._admin.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions)
@@ -51,6 +61,15 @@ class Topics:
             self._producer.produce(self.name(name), value, key, headers=headers[0] if headers else None)
             self._producer.poll(0)
         assert self._producer.flush(120) == 0  # a broker may be on its way back
+
+    def write_to(self, name, values):
+        """Write a value to each of these partitions, with a client that knows of them."""
+        producer = confluent_kafka.Producer({"bootstrap.servers": self.address, "log_level": 0})
+        while len(producer.list_topics(self.name(name), timeout=10).topics[self.name(name)].partitions) <= max(values):
+            time.sleep(0.05)
+        for partition, value in values.items():
+            producer.produce(self.name(name), value, partition=partition)
+        assert producer.flush(30) == 0
 
     def read(self, name, count, *, timeout=30.0, quiet=0.5):
         """Return the topic's messages: `count` of them, and what comes within a moment beyond."""
@@ -101,6 +120,16 @@ class Topics:
         finally:
             consumer.close()
         return found.offset, found.metadata
+
+    def settled(self, name, group, *, timeout=30.0):
+        """Wait until a group has said where it begins."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            with contextlib.suppress(confluent_kafka.KafkaException):  # nobody coordinates the group yet
+                if self.committed(name, group)[0] >= 0:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the group has not begun")
 
     def close(self):
         self._producer.flush(5)

@@ -102,7 +102,8 @@ def test_the_deadline_ends_the_attempts(fn):
     assert len(step.calls) < 1000
 
 
-def test_events_of_one_key_stay_in_order_while_one_is_tried_again(fn):
+@pytest.mark.parametrize("options", [{}, {"calls": 4, "order": "key"}], ids=["one at a time", "by key"])
+def test_events_of_one_key_stay_in_order_while_one_is_tried_again(fn, options):
     done = []
     failed = set()
 
@@ -113,7 +114,9 @@ def test_events_of_one_key_stay_in_order_while_one_is_tried_again(fn):
         done.append((event.key, event.body))
         return event
 
-    fn.set_topology("flow").to(flaky, "flaky", full_event=True).concurrency(4, order="key").retry(backoff=0.002)
+    step = fn.set_topology("flow").to(flaky, "flaky", full_event=True).retry(backoff=0.002)
+    if options:
+        step.concurrency(**options)
     server = fn.to_mock_server()
     for body in range(40):
         server.run(penstock.Event(body, key="ab"[body % 2]))

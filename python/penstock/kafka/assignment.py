@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Any
 
@@ -11,6 +12,7 @@ from penstock.kafka.journal import Journal
 _MOST, _FEWEST = 16_000, 200  # records that wait before partitions are paused: of all, and of each
 _HEAVIEST, _LIGHTEST = 16 << 20, 1 << 20  # bytes of them
 PORTION = 64  # records
+_logger = logging.getLogger("penstock")
 
 
 class Assignment:
@@ -58,9 +60,16 @@ class Assignment:
         self.stop_at = -1
         self.committed = start
         self.paused = False
+        self._end = start  # no message has been seen from there on
 
     def add(self, messages: list[Any]) -> None:
         """Have messages that have come wait, as far as they are to be handled."""
+        first, last = messages[0].offset(), messages[-1].offset()
+        if first < self._end:
+            _logger.warning("%r begins again at %d: it was made anew, or has lost its end", self, first)
+            self.rewind(first)
+            self.probing, self.deadly = 0, -1
+        self._end = last + 1
         if self.stopped or self.stop_at >= 0:
             wanted = [] if self.stopped else [one for one in messages if one.offset() < self.stop_at]
             self.stopped = len(wanted) < len(messages)
@@ -84,7 +93,7 @@ class Assignment:
         """Begin again there; what is known of deadly records stays."""
         self.offsets.revoke()
         self.offsets = Offsets(position)
-        self.committed = position
+        self.committed = self._end = position
         self.waiting.clear()
         self.weight = 0
         self.stopped = False

@@ -33,6 +33,10 @@ class Failed:
     cause: BaseException | None = None
     reason: str = ""
 
+    def __str__(self) -> str:
+        where = f"step '{self.step}' failed: " if self.step else ""
+        return f"{where}{self.kind}: {self.text}"
+
 
 class Poison:
     """Deals with failed records as `Reading.on_poison` says.
@@ -81,13 +85,13 @@ class Poison:
             return failed
         if self._letters is None:
             for one in failed:
-                _logger.error("%s: skipped, as on_poison says: %s: %s", _place(one.message), one.kind, one.text)
+                _logger.error("%s: skipped, as on_poison says: %s", _place(one.message), one)
                 one.offsets.settle(one.delivery)
             return []
         written = self._letters.write((one.message, _facts(one)) for one in failed)
         for place, one in enumerate(failed):
             if place < len(written) and written[place]:
-                _logger.warning("%s is a dead letter: %s: %s", _place(one.message), one.kind, one.text)
+                _logger.warning("%s is a dead letter: %s", _place(one.message), one)
                 one.offsets.settle(one.delivery)
             else:
                 self.pending.append(one)

@@ -26,8 +26,9 @@ def letters_of(
     """
     consumer, kafka, topic = _consumer(path, "show", from_environment(client or {}))
     try:
-        consumer.assign([kafka.TopicPartition(topic, number, 0) for number in _partitions(consumer, topic)])
-        for message in _messages(consumer, kafka, limit):
+        ends = _ends(consumer, kafka, topic)
+        consumer.assign([kafka.TopicPartition(topic, number, 0) for number in ends])
+        for message in _messages(consumer, kafka, limit, ends):
             yield _described(message)
     except kafka.KafkaException as error:
         raise StreamError(f"cannot read {topic}: {error}") from error
@@ -49,9 +50,9 @@ def replay(path: str, *, limit: int | None = None, client: Mapping[str, Any] | N
             {"bootstrap.servers": address_of(path)[0], "enable.idempotence": True} | settings,
             logger=logging.getLogger("penstock.kafka"),
         )
-        _partitions(consumer, topic)
+        ends = _ends(consumer, kafka, topic)
         consumer.subscribe([topic])
-        for message in _messages(consumer, kafka, limit):
+        for message in _messages(consumer, kafka, limit, ends):
             _send(producer, message)
             consumer.commit(message, asynchronous=False)
             sent += 1
@@ -78,16 +79,19 @@ def _consumer(path: str, what: str, client: dict[str, Any]) -> tuple[Any, Any, s
         raise StreamError(f"{path}: {error.args[0].str()}") from None
 
 
-def _partitions(consumer: Any, topic: str) -> list[int]:
-    """Return the numbers of a topic's partitions."""
+def _ends(consumer: Any, kafka: Any, topic: str) -> dict[int, int]:
+    """Return where each partition of a topic ends: letters that come later, as those that fail again, are others."""
     found = consumer.list_topics(topic, timeout=_NET_SECONDS).topics[topic]
     if found.error is not None:
         raise StreamError(f"cannot read {topic}: {found.error.str()}")
-    return list(found.partitions)
+    return {
+        number: consumer.get_watermark_offsets(kafka.TopicPartition(topic, number), timeout=_NET_SECONDS)[1]
+        for number in found.partitions
+    }
 
 
-def _messages(consumer: Any, kafka: Any, limit: int | None) -> Iterator[Any]:
-    """Yield messages up to the end of every partition that this consumer has."""
+def _messages(consumer: Any, kafka: Any, limit: int | None, ends: Mapping[int, int]) -> Iterator[Any]:
+    """Yield messages up to these ends of all partitions that this consumer has."""
     taken, ended = 0, set()
     late_at = time.monotonic() + _JOIN_SECONDS
     while limit is None or taken < limit:
@@ -97,17 +101,21 @@ def _messages(consumer: Any, kafka: Any, limit: int | None) -> Iterator[Any]:
                 raise StreamError("no answer: the brokers are not reached, or somebody else is replaying this topic")
             continue
         late_at = time.monotonic() + _NET_SECONDS
-        place = message.topic(), message.partition()
+        number = message.partition()
         if message.error() is None:
-            ended.discard(place)
-            taken += 1
-            yield message
+            end = ends.get(number, 0)
+            if message.offset() < end:
+                taken += 1
+                yield message
+            if message.offset() + 1 >= end:
+                ended.add(number)
         elif message.error().code() == kafka.KafkaError._PARTITION_EOF:
-            ended.add(place)
-            if all((one.topic, one.partition) in ended for one in consumer.assignment()):
-                return
+            ended.add(number)
         else:
             raise StreamError(message.error().str())
+        owned = consumer.assignment()
+        if owned and all(one.partition in ended for one in owned):
+            return
 
 
 def _described(message: Any) -> dict[str, Any]:

@@ -76,13 +76,15 @@ class Reading:
         settings = {
             "bootstrap.servers": self.brokers,
             "group.id": self.group,
-            "auto.offset.reset": self.initial_offset,
+            # Of a group that has been somewhere: what is there no more was deleted, and nothing else is to be missed.
+            "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "partition.assignment.strategy": "cooperative-sticky",
             # By default a consumer whose local queue is full sleeps a second.
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 16_384,
+            "topic.metadata.refresh.interval.ms": 10_000,  # until partitions that are added are seen
             "isolation.level": "read_committed",
         } | {key: value for key, value in self.client.items() if not key.startswith(_OF_TRANSACTIONS)}
         decided = _OF_BROKERS if settings.get("group.protocol") == "consumer" else ()

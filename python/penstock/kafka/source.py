@@ -75,6 +75,7 @@ class KafkaSource:
         self._poison = Poison(reading, graph=graph, transactions=transactions)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
+        self._partitions: dict[str, int] = {}  # how many there are when it begins
         self._look_at = 0.0
         self._halting = False
         self._closing = False
@@ -117,6 +118,8 @@ class KafkaSource:
         try:
             while not self._closing and not make_topics(self._reading):
                 self._source.wait(0, 1.0)
+            while not self._closing and not self._count_partitions():
+                self._source.wait(0, _LOOK)
             if self._transactions is not None:
                 self._transactions.start()
             self._consumer.subscribe(
@@ -132,6 +135,17 @@ class KafkaSource:
         finally:
             self._halted.set()
             self._leave()
+
+    def _count_partitions(self) -> bool:
+        """Note which partitions there are; tell whether the brokers know of any, as topics take a moment to be made."""
+        try:
+            for topic in self._reading.topics:
+                found = self._consumer.list_topics(topic, timeout=_COMMITTED_SECONDS).topics[topic]
+                self._partitions[topic] = len(found.partitions)
+        except self._kafka.KafkaException as error:
+            _logger.warning("the partitions of %s are not known yet: %s", self._reading.topics[0], error)
+            return False
+        return all(self._partitions.values())
 
     def _step(self) -> None:
         self._hear_failures()
@@ -227,7 +241,11 @@ class KafkaSource:
             assignment = self._assigned.get((failed.message.topic(), failed.message.partition()))
             if assignment is not None and not assignment.stopped:
                 self._commits.stop_at(assignment, failed.message.offset())
-                _logger.error("%r is held: a record has failed, and on_poison says nothing else", assignment)
+                _logger.error(
+                    "%r is held at offset %d: %s. It is tried again at the next start; name a dead_letter topic, or "
+                    "on_poison='skip', to go on without such records",
+                    *(assignment, failed.message.offset(), failed),
+                )
                 self._say_ready(False)
 
     def _set_pauses(self) -> None:
@@ -284,7 +302,8 @@ class KafkaSource:
         start = committed.offset
         if start < 0:
             low, high = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
-            start = low if self._reading.initial_offset == "earliest" else high
+            is_new = partition.partition >= self._partitions.get(partition.topic, 0)  # all of it is later than we
+            start = low if is_new or self._reading.initial_offset == "earliest" else high
         journal = Journal.read(committed.metadata)
         assignment = Assignment(partition.topic, partition.partition, start, Journal("run"))
         if journal.died:
