@@ -153,15 +153,13 @@ int Session::Callbacks::on_data(nghttp2_session* session, std::uint8_t, std::int
   return 0;
 }
 
-int Session::Callbacks::on_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+int Session::Callbacks::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
   Session& self = *static_cast<Session*>(user);
   if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
   self.control_.earn();
   if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
-  const StreamState* stream = self.find(frame->hd.stream_id);
-  // The answer is out; the client need not send the rest of what it asks.
-  if (stream != nullptr && !stream->client_ended)
-    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+  StreamState* stream = self.find(frame->hd.stream_id);
+  if (stream != nullptr && !stream->client_ended) stream->answered = Clock::now();  // see end_answered
   return 0;
 }
 

@@ -167,6 +167,7 @@ void Connection::tick(Clock::time_point now) {
   }
   for (const Ref<StreamState>& stream : streams())
     if (stream->call) stream->call->tick(now);
+  end_answered(now);
   if (draining_) go_away(true);  // at the next tick: the answer to the notice may never come
 }
 

@@ -18,6 +18,7 @@ constexpr std::int32_t kConnectionWindow = 16 * 1024 * 1024;  ///< bytes a clien
 constexpr std::uint32_t kStreamWindow = 2 * 1024 * 1024;      ///< bytes a client may send ahead on one: twice an image
 constexpr std::uint32_t kFrameSize = 64 * 1024;
 constexpr std::uint32_t kHeadSize = 32 * 1024;
+constexpr std::chrono::milliseconds kTimeToRead{1000};  ///< an answer, for a client that still sends
 
 thread_local Cork* cork = nullptr;
 
@@ -300,6 +301,17 @@ Session::State Session::state(Clock::time_point now, bool hurried) {
     return !entry.second->head_complete && (hurried || now - entry.second->begun > limits_.header_timeout);
   });
   return {greeted_, late, writing_, finished_, since_};
+}
+
+void Session::end_answered(Clock::time_point now) {
+  const Hold hold(*this);
+  if (gone_) return;
+  for (const auto& [id, stream] : streams_) {
+    if (now - stream->answered < kTimeToRead) continue;
+    stream->answered = Clock::time_point::max();
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+  }
+  if (nghttp2_session_want_write(session_) != 0) push();
 }
 
 void Session::ping() {

@@ -63,6 +63,7 @@ class Session : public http::Peer {
     bool last = false;      ///< nothing comes after what is queued
     bool deferred = false;  ///< the protocol waits for more to be queued
     bool closed = false;
+    Clock::time_point answered = Clock::time_point::max();  ///< the answer is out, while the client goes on sending
     std::deque<http::Body> bodies;
     std::size_t offset = 0;  ///< bytes of the first body that are out
     std::size_t queued = 0;  ///< bytes of the bodies that no frame has been made for
@@ -102,6 +103,9 @@ class Session : public http::Peer {
   std::vector<Ref<StreamState>> streams();
   /// `hurried`: a head that is not there yet is late.
   State state(Clock::time_point now, bool hurried);
+  /// Ends streams whose answer is out, though the client sends still. Not at once: some clients would give up an answer
+  /// that they have not looked at yet.
+  void end_answered(Clock::time_point now);
   void ping();
   /// Tells the client to open no more streams; `final` once it has had time to hear of it.
   void go_away(bool final);

@@ -146,6 +146,7 @@ class Client {
     EXPECT_TRUE(pump([&] { return answers_[id].closed || answers_[id].body.size() >= size; }));
     return answers_[id].body;
   }
+  bool has_closed(std::int32_t id) { return answers_[id].closed; }
   [[nodiscard]] int pings() const { return pings_; }
   bool wait_for_ping() {
     return pump([&] { return pings_ > 0; });

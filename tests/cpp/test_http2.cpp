@@ -76,6 +76,18 @@ TEST_F(Http2Test, AHeadIsCheckedAsThatOfHttp1) {
   EXPECT_EQ(status(get("/v2/health/live")), "200");
 }
 
+TEST_F(Http2Test, WhoStillSendsHasTimeToReadTheAnswer) {
+  server_options.limits.body_bytes = 1000;
+  serve(measures());
+  auto client = connect();
+  const auto refused = client.open(post("/"));
+  client.send(refused, std::string(1001, 'x'), false);
+  EXPECT_NE(client.wait_for_body(refused, 10).find("too large"), std::string::npos);
+  client.settle();
+  EXPECT_FALSE(client.has_closed(refused)) << "some clients would give up the answer";
+  EXPECT_EQ(client.wait(refused).error, 0u) << "but it does not stay open for ever";
+}
+
 TEST_F(Http2Test, ACallWithTooMuchMetadataIsRefusedAlone) {
   serve(with(&echo));
   auto client = connect();
