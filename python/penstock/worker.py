@@ -17,6 +17,8 @@ from penstock.counts import Counts
 
 VARIABLE = "PENSTOCK_WORKER"
 _PATIENCE = 3.0  # seconds to wait for the counts of the others
+_TELLS_EVERY = 1.0  # seconds
+_UNASKED = 0  # the number of no question
 _LOAD_PATIENCE = 600.0  # seconds to wait until the others have loaded a model
 
 
@@ -45,6 +47,7 @@ class Worker:
         self._numbers = itertools.count()
         self._asked: dict[int, SimpleQueue[Any]] = {}
         self._counts: Callable[[], Counts] = dict
+        self._gone = threading.Event()
         self._renew: Callable[[], str | None] | None = None
         self._do: Callable[[dict[str, Any]], None] | None = None
 
@@ -52,6 +55,7 @@ class Worker:
         """Answer the supervisor's questions from now on; `counts` has what this process has counted."""
         self._counts = counts
         threading.Thread(target=self._listen, name="penstock-supervised", daemon=True).start()
+        threading.Thread(target=self._tell, name="penstock-counts", daemon=True).start()
 
     def renews(self, renew: Callable[[], str | None]) -> None:
         """Say how the graph is made anew; what is called returns what is wrong, if it could not be."""
@@ -96,7 +100,16 @@ class Worker:
                     self._hear(json.loads(line))
         except OSError:  # it has gone in the middle of a line
             pass
+        self._gone.set()
         os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who would end this process
+
+    def _tell(self) -> None:
+        """Say every second what has been counted, so that little of it is lost if this process is killed."""
+        try:
+            while not self._gone.wait(_TELLS_EVERY):
+                self._send({"counts": _UNASKED, "of": self._counts()})
+        except OSError:  # the supervisor is gone, and this process will be soon
+            pass
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "renew" in message:

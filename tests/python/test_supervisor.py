@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -296,6 +297,19 @@ def test_a_worker_is_told_its_place_once():
         worker.ready("f")
         assert json.loads(ours.recv(100)) == {"ready": "f"}
         worker.channel.close()
+
+
+def test_what_a_worker_has_counted_is_told_unasked(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr("penstock.worker._TELLS_EVERY", 0.01)
+    monkeypatch.setattr("penstock.worker.os.kill", lambda *_: ended.set())
+    ours, theirs = socket.socketpair()
+    told = {"index": 1, "port": 80, "grpc_port": None, "channel": theirs.detach()}
+    with ours, ours.makefile() as lines:
+        worker_of({VARIABLE: json.dumps(told)}).start(lambda: {"requests": 7})
+        assert json.loads(lines.readline()) == {"counts": 0, "of": {"requests": 7}}
+        ours.shutdown(socket.SHUT_RDWR)
+        assert ended.wait(20), "a process without a supervisor ends"
 
 
 def children_of(pid):
