@@ -12,6 +12,7 @@ from penstock.data_url import read_url
 from penstock.errors import BadRequest, ModelNotFound, NotOffered, PathNotFound, blame
 from penstock.versions import find, split, unknown
 
+_READS = ("GET", "HEAD")
 _NOT_OFFERED = ("/v2/systemsharedmemory", "/v2/cudasharedmemory", "/v2/trace", "/v2/logging")  # extensions of Triton
 
 
@@ -215,7 +216,7 @@ class BaseModelRouter:
     def _enter(self, event: Any) -> None:
         """Run the hooks ahead of the routing; the core goes on with the event it gave, so that one is changed."""
         self._take(event)
-        if event.method == "GET" or is_empty(event.body):
+        if event.method in _READS or is_empty(event.body):
             return
         parsed = self.parse_event(event)
         if hasattr(parsed, "body"):
@@ -238,7 +239,7 @@ class BaseModelRouter:
         """Split the path behind the prefix; None if the router itself has answered."""
         path = (event.path or "/").partition("?")[0]
         health = path == self.health_prefix or path.startswith(self.health_prefix + "/")
-        if event.method == "GET" and (path == "/" or health):
+        if event.method in _READS and (path == "/" or health):
             event.body = {"name": type(self).__name__, "version": "v2", "extensions": []}
             return None
         if path == "/":
@@ -288,7 +289,7 @@ class ModelRouter(BaseModelRouter):
             return len(self.routes)
         name, operation = self._named(event, parts)
         if not name:
-            if event.method == "GET":
+            if event.method in _READS:
                 event.body = self.models()
                 return len(self.routes)
             name = next(iter(self.routes))

@@ -69,7 +69,8 @@ def server():
 
 @pytest.mark.parametrize("path", ["/", "/v2/health"])
 def test_the_router_says_what_it_is(server, path):
-    assert server.test(path, method="GET") == {"name": "ModelRouter", "version": "v2", "extensions": []}
+    for method in ("GET", "HEAD"):
+        assert server.test(path, method=method) == {"name": "ModelRouter", "version": "v2", "extensions": []}
 
 
 @pytest.mark.parametrize("path", ["/v2/models/", "/v2/models"])
