@@ -11,6 +11,7 @@ namespace penstock::http {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr const char* kEvents = "text/event-stream; charset=utf-8";
 
 /// From the chunks to the client. Runs inside the gate, one run at a time: each asks for the next.
 class Pump final : public std::enable_shared_from_this<Pump> {
@@ -45,7 +46,7 @@ class Pump final : public std::enable_shared_from_this<Pump> {
     Response part = rendered(chunk);
     const bool json = part.content_type == kJson;
     if (form_ == ChunkForm::kEvents)
-      part.content_type = "text/event-stream";
+      part.content_type = kEvents;
     else if (json)
       part.content_type = "application/x-ndjson";
     std::string text;
@@ -91,7 +92,7 @@ class Pump final : public std::enable_shared_from_this<Pump> {
   }
 
   void end() {
-    if (!opened_) send(Response{200, form_ == ChunkForm::kEvents ? "text/event-stream" : "", {}, Body()}, "");
+    if (!opened_) send(Response{200, form_ == ChunkForm::kEvents ? kEvents : "", {}, Body()}, "");
     if (parts_) return reply_.write("", true);
     whole_.body = Body(std::move(collected_));
     reply_.send(std::move(whole_));

@@ -83,7 +83,7 @@ def test_objects_come_as_lines_of_json(served):
 
 def test_a_client_that_asks_for_events_gets_them(served):
     connection, answer = ask(served, "rows", EVENTS)
-    assert answer.getheader("Content-Type") == "text/event-stream"
+    assert answer.getheader("Content-Type") == "text/event-stream; charset=utf-8"
     assert answer.read() == b'data: {"row":0}\n\ndata: {"row":1}\n\ndata: {"row":2}\n\n'
     connection.close()
 

@@ -117,7 +117,7 @@ def test_over_http_parts_are_lines_or_events(served, model):
         lines.append((answer.getheader("Content-Type"), answer.read().decode()))
         connection.close()
     (plain, text), (events, stream) = lines
-    assert (plain, events) == ("application/x-ndjson", "text/event-stream")
+    assert (plain, events) == ("application/x-ndjson", "text/event-stream; charset=utf-8")
     outputs = [json.loads(line)["outputs"][0] for line in text.splitlines()]
     assert [(output["datatype"], output["data"]) for output in outputs] == [
         ("INT32", [0]),

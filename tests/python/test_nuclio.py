@@ -250,7 +250,10 @@ def test_chunks_come_as_one_where_the_processor_cannot_stream(start):
     answer = worker.request(body="x")
     assert (answer.status, answer.content_type, answer.body) == (200, "text/plain", b"x0x1x2")
     answer = worker.request(body="x", headers={"Accept": "text/event-stream"})
-    assert (answer.content_type, answer.body) == ("text/event-stream", b'data: "x0"\n\ndata: "x1"\n\ndata: "x2"\n\n')
+    assert (answer.content_type, answer.body) == (
+        "text/event-stream; charset=utf-8",
+        b'data: "x0"\n\ndata: "x1"\n\ndata: "x2"\n\n',
+    )
 
 
 def test_chunks_that_are_no_text_are_lines_of_json(start):

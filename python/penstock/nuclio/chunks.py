@@ -13,7 +13,7 @@ from penstock.errors import StepError
 from penstock.nuclio.texts import as_text, error_text
 from penstock.render import render
 
-_JSON, _LINES, _EVENTS = "application/json", "application/x-ndjson", "text/event-stream"
+_JSON, _LINES, _EVENTS = "application/json", "application/x-ndjson", "text/event-stream; charset=utf-8"
 _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
@@ -25,7 +25,7 @@ def wants_events(path: str, headers: dict[str, str]) -> bool:
     >>> wants_events("/", {"Accept": "text/event-stream"}), wants_events("/v2/models/m/generate_stream", {})
     (True, True)
     """
-    return _EVENTS in headers.get("Accept", "") or path.partition("?")[0].endswith("/generate_stream")
+    return "text/event-stream" in headers.get("Accept", "") or path.partition("?")[0].endswith("/generate_stream")
 
 
 def encoded(chunks: Iterator[Any], *, events: bool) -> Iterator[tuple[str, bytes]]:
@@ -36,7 +36,7 @@ def encoded(chunks: Iterator[Any], *, events: bool) -> Iterator[tuple[str, bytes
     >>> list(encoded(iter(["a", {"b": 1}]), events=False))
     [('text/plain', b'a'), ('application/x-ndjson', b'{"b":1}\n')]
     >>> list(encoded(iter(["a", {"b": 1}]), events=True))[0]
-    ('text/event-stream', b'data: "a"\n\n')
+    ('text/event-stream; charset=utf-8', b'data: "a"\n\n')
     """
     for chunk in chunks:
         _, content_type, _, data = render(chunk)
