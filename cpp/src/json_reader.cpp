@@ -91,6 +91,12 @@ std::string read_object_text(od::value value, std::size_t depth, std::string_vie
   return std::string(text);
 }
 
+bool is_left_out(od::value value) {
+  if (value.type().value() != od::json_type::null) return false;
+  if (!value.is_null()) refuse("invalid JSON");
+  return true;
+}
+
 std::string read_string(od::value value, std::string_view what) {
   if (value.type().value() != od::json_type::string) refuse(std::string(what) + " must be a string");
   return std::string(value.get_string().value());

@@ -48,6 +48,9 @@ void check_value(od::value value, std::size_t depth);
 /// The text of an object whose members are `depth` deep, checked. `what` names it in the refusal.
 std::string read_object_text(od::value value, std::size_t depth, std::string_view what);
 
+/// Whether it is null, and reads it then: what may be left out may be that, too, as many clients have it.
+bool is_left_out(od::value value);
+
 std::string read_string(od::value value, std::string_view what);
 
 }  // namespace penstock::json

@@ -143,6 +143,7 @@ OutputTerms read_output(od::object members) {
 }
 
 std::vector<OutputTerms> read_outputs(od::value value) {
+  if (is_left_out(value)) return {};
   if (value.type().value() != od::json_type::array) refuse("outputs must be an array");
   std::vector<OutputTerms> outputs;
   od::array elements = value.get_array().value();
@@ -190,7 +191,7 @@ InferRequest read_request(od::document& document, std::size_t text_size, AnswerT
       request.inputs = read_inputs(field.value(), text_size, tail);
       has_inputs = true;
     } else if (key == "id") {
-      request.id = read_string(field.value(), "id");
+      if (od::value id = field.value(); !is_left_out(id)) request.id = read_string(id, "id");
     } else if (key == "parameters") {
       Parameters parameters = read_parameters(field.value(), 2, Whose::kRequest);
       request.parameters = std::move(parameters.text);

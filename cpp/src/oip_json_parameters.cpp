@@ -78,6 +78,7 @@ std::chrono::microseconds timeout_of(std::uint64_t microseconds) noexcept {
 }
 
 Parameters read_parameters(od::value value, std::size_t depth, Whose whose) {
+  if (is_left_out(value)) return {};
   return read_parameters(read_object_text(value, depth, "parameters"), whose);
 }
 

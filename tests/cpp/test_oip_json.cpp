@@ -70,6 +70,20 @@ TEST(DecodeTest, AWholeRequestIsRead) {
   EXPECT_EQ(values<std::int64_t>(read.inputs[1]), (std::vector<std::int64_t>{9223372036854775807}));
 }
 
+TEST(DecodeTest, WhatMayBeLeftOutMayBeNull) {
+  const InferRequest read = decode(R"({"id":null,"parameters":null,"outputs":null,"inputs":[)"
+                                   R"({"name":"x","shape":[1],"datatype":"FP32","parameters":null,"data":[1]}]})");
+  EXPECT_EQ(read.id, "");
+  EXPECT_EQ(read.parameters, "");
+  EXPECT_TRUE(read.outputs.empty());
+  EXPECT_EQ(values<float>(read.inputs.at(0)), std::vector<float>{1});
+  for (const char* wrong : {R"("id":nul)", R"("id":nullx)", R"("parameters":nul)", R"("outputs":Null)"}) {
+    std::string body =
+        "{" + std::string(wrong) + R"(,"inputs":[{"name":"x","shape":[0],"datatype":"FP32","data":[]}]})";
+    EXPECT_THROW(decode_infer_request(body), BadRequest) << wrong;
+  }
+}
+
 TEST(DecodeTest, KeysMayComeInAnyOrder) {
   const InferRequest read =
       decode(R"({"inputs":[{"data":[[1,2],[3,4]],"datatype":"INT32","parameters":{},"name":"x","shape":[2,2]},)"
