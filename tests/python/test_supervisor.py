@@ -306,10 +306,12 @@ def test_what_a_worker_has_counted_is_told_unasked(monkeypatch):
     ours, theirs = socket.socketpair()
     told = {"index": 1, "port": 80, "grpc_port": None, "channel": theirs.detach()}
     with ours, ours.makefile() as lines:
-        worker_of({VARIABLE: json.dumps(told)}).start(lambda: {"requests": 7})
+        worker = worker_of({VARIABLE: json.dumps(told)})
+        worker.start(lambda: {"requests": 7})
         assert json.loads(lines.readline()) == {"counts": 0, "of": {"requests": 7}}
         ours.shutdown(socket.SHUT_RDWR)
         assert ended.wait(20), "a process without a supervisor ends"
+    worker.channel.close()
 
 
 def children_of(pid):
