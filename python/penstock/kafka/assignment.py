@@ -34,6 +34,8 @@ class Assignment:
         Of these, how many one by one; the others in portions, each of which the next process would take one by one.
     probe_end : int
         The offset from which on no process can have died.
+    died : int
+        How many processes have died at the start, without having got any further.
     deadly : int
         The offset of a record that has killed as often as is borne; -1 for none.
     stopped : bool
@@ -55,6 +57,7 @@ class Assignment:
         self.probing = 0
         self.singly = 0
         self.probe_end = 0
+        self.died = 0
         self.deadly = -1
         self.stopped = False
         self.stop_at = -1

@@ -2,7 +2,8 @@
 
 A consumer writes ``run`` when it takes a partition over and ``end`` when it gives it back. One that finds ``run`` at
 the position where it is to begin follows one that died without having got any further. It then takes the records one
-by one, with a line in the journal before each; the record that has killed three times is a dead letter.
+by one, with a line in the journal before each; the record that has killed three times is a dead letter. Deaths before a
+record is tried, of a process that waits for one or is just about to begin, count for nothing.
 """
 
 from __future__ import annotations

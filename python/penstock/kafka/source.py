@@ -37,6 +37,7 @@ _MOMENT = 0.01
 _ALIVE = 0.5  # seconds between looks while the graph is full
 _NET_SECONDS = 10.0
 _COMMITTED_SECONDS = 3.0
+_ANEW_SECONDS = 5.0  # before a client that can do nothing more is replaced
 _logger = logging.getLogger("penstock")
 
 
@@ -85,12 +86,7 @@ class KafkaSource:
         self._transactions = transactions
         kind = Commits if transactions is None else TransactionalCommits
         self._commits = kind(self._kafka, reading, self._source, self._assigned, self._hear_failures)
-        settings = reading.consumer() | {"on_commit": self._commits.heard}
-        try:
-            self._consumer = self._kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka"))
-        except self._kafka.KafkaException as error:
-            raise GraphError(f"the source of {reading.topics[0]}: {error.args[0].str()}") from None
-        self._commits.consumer = self._consumer
+        self._connect()
         if isinstance(self._commits, TransactionalCommits) and transactions is not None:
             self._commits.join(transactions, self._poison)
         self._thread = threading.Thread(target=self._run, name=f"penstock-kafka-{reading.topics[0]}", daemon=True)
@@ -122,11 +118,11 @@ class KafkaSource:
                 self._source.wait(0, _LOOK)
             if self._transactions is not None:
                 self._transactions.start()
-            self._consumer.subscribe(
-                list(self._reading.topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
-            )
+            self._subscribe()
             while not self._closing:
                 self._step()
+                if self._is_useless:
+                    self._begin_anew()
         except GraphClosed:
             pass
         except Exception:
@@ -135,6 +131,32 @@ class KafkaSource:
         finally:
             self._halted.set()
             self._leave()
+
+    def _connect(self) -> None:
+        settings = self._reading.consumer() | {"on_commit": self._commits.heard}
+        try:
+            self._consumer = self._kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka"))
+        except self._kafka.KafkaException as error:
+            raise GraphError(f"the source of {self._reading.topics[0]}: {error.args[0].str()}") from None
+        self._commits.consumer = self._consumer
+        self._is_useless = False
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            list(self._reading.topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+        )
+
+    def _begin_anew(self) -> None:
+        """Join the group with another client: this one can do nothing more, as others have its place."""
+        if self._assigned:
+            self._commits.lose()
+            self._forget(list(self._assigned.values()))
+        self._consumer.close()
+        end = time.monotonic() + _ANEW_SECONDS
+        while not self._closing and (left := end - time.monotonic()) > 0:
+            self._halted.wait(min(left, _LOOK))
+        self._connect()
+        self._subscribe()
 
     def _count_partitions(self) -> bool:
         """Note which partitions there are; tell whether the brokers know of any, as topics take a moment to be made."""
@@ -228,7 +250,9 @@ class KafkaSource:
             text = "the process has died of it as often as is borne"
             self._poison.add(Failed(message, assignment.offsets, delivery, "", "ProcessDied", text, reason="crash"))
             return False
-        if message.offset() > assignment.start:
+        if message.offset() == assignment.start:
+            assignment.journal = Journal("probe", assignment.died)
+        else:
             assignment.journal = Journal("probe", 1) if assignment.singly else Journal("run")
         return self._commits.begin(assignment, message.offset())
 
@@ -309,7 +333,8 @@ class KafkaSource:
         if journal.died:
             _, assignment.probe_end = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
             assignment.probing, assignment.singly = self._commits.probed, self._commits.singly
-            assignment.journal = Journal("probe", journal.died)
+            # Until the record is tried the journal stays: who dies before has not died of it.
+            assignment.journal, assignment.died = journal, journal.died
             assignment.deadly = start if journal.is_deadly else -1
         return assignment
 
@@ -352,6 +377,7 @@ class KafkaSource:
     # ---- what others hear
 
     def _say_error(self, error: Any) -> None:
+        self._is_useless = self._is_useless or error.fatal() or error.code() == self._kafka.KafkaError._FATAL
         if error.code() != self._kafka.KafkaError._PARTITION_EOF:
             _logger.error("%s cannot be read for now: %s", self._reading.topics[0], error.str())
 
