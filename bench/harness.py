@@ -69,11 +69,14 @@ def row(name: str, rounds: Sequence[float], target: float | None = None, **more)
 
 
 def in_turn(rounds: int, **candidates: Callable[[], float]) -> dict[str, list[float]]:
-    """Measure all candidates once a round, so that a slow moment of the machine hits all of them alike."""
+    """Measure all candidates once a round, so that a slow moment of the machine hits all of them alike.
+
+    The order changes from round to round: none always comes behind the same one.
+    """
     measured: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, measure in candidates.items():
-            measured[name].append(measure())
+    for number in range(rounds):
+        for name in list(candidates)[:: -1 if number % 2 else 1]:
+            measured[name].append(candidates[name]())
     return measured
 
 

@@ -127,16 +127,14 @@ void take_event(Event& event, PyObject* returned, const char* what) {
                 {}};
 }
 
-py::object stream_key(const Event& event) {
-  static PyObject* const kKey = PyUnicode_InternFromString("key");
-  if (event.envelope && event.envelope->record) {
-    auto key = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(raw(event.envelope->record), kKey));
-    if (!key) throw py::error_already_set();
-    return key;
+py::object Method::operator()(PyObject* message) {
+  if (Py_TYPE(message) != type_) {
+    type_ = Py_TYPE(message);
+    function_ = py::getattr(reinterpret_cast<PyObject*>(type_), name_);
   }
-  PyObject* key =
-      event.envelope && event.envelope->fields ? PyDict_GetItemWithError(raw(event.envelope->fields), kKey) : nullptr;
-  return key == nullptr ? py::object(py::none()) : py::reinterpret_borrow<py::object>(key);
+  auto answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(function_.ptr(), message));
+  if (!answer) throw py::error_already_set();
+  return answer;
 }
 
 std::uint64_t key_of(const py::object& key) {

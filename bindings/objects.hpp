@@ -75,8 +75,18 @@ py::object lend_event(Event& event);
 /// Takes back what the handler returned. Throws Failure if it is no event.
 void take_event(Event& event, PyObject* returned, const char* what);
 
-/// An event's key as a stream takes it: untouched if it came from one, None for none.
-py::object stream_key(const Event& event);
+/// A method of the messages of a stream's client. It is looked up once for a run of them, as all are of one class.
+class Method {
+ public:
+  explicit Method(const char* name) noexcept : name_(name) {}
+  /// Throws py::error_already_set.
+  py::object operator()(PyObject* message);
+
+ private:
+  const char* const name_;
+  PyTypeObject* type_ = nullptr;
+  py::object function_;
+};
 
 /// What the core compares of an event's key: its hash; 0 for none, which an empty key is, too.
 std::uint64_t key_of(const py::object& key);

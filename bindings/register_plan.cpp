@@ -20,7 +20,7 @@ class PlanBuilder {
                   double timeout, bool responder, bool copy, std::int64_t gather, const std::string& prefix,
                   const std::optional<std::map<std::string, std::uint32_t>>& table, bool by_key,
                   const std::string& label, std::size_t attempts, double backoff, std::vector<std::size_t> preferred,
-                  bool adaptive, double target_latency, bool ragged, bool stamp) {
+                  bool adaptive, double target_latency, bool ragged, bool stamp, bool eager) {
     StepArguments arguments{name,
                             std::move(target),
                             full_event,
@@ -37,7 +37,7 @@ class PlanBuilder {
     spec.step = make_step(kind, std::move(arguments));
     spec.concurrency = concurrency;
     spec.capacity = capacity;
-    spec.batch = {batch_size, seconds(batch_delay), std::move(preferred), adaptive, seconds(target_latency)};
+    spec.batch = {batch_size, seconds(batch_delay), std::move(preferred), adaptive, seconds(target_latency), eager};
     spec.timeout = seconds(timeout);
     spec.by_key = by_key;
     spec.attempts = attempts;
@@ -86,7 +86,7 @@ void register_plan(py::module_& m) {
            py::arg("table") = py::none(), py::arg("by_key") = false, py::arg("label") = "", py::arg("attempts") = 1,
            py::arg("backoff") = 0.0, py::arg("preferred") = std::vector<std::size_t>(), py::arg("adaptive") = false,
            py::arg("target_latency") = 0.0, py::arg("ragged") = false, py::arg("stamp") = false,
-           "Add a step; returns its number.")
+           py::arg("eager") = false, "Add a step; returns its number.")
       .def("connect", &PlanBuilder::connect, py::arg("source"), py::arg("target"), py::kw_only(),
            py::arg("returns") = false, "The order of calls numbers the outlets; one that `returns` closes a loop.")
       .def("on_error", &PlanBuilder::on_error, py::arg("source"), py::arg("handler"))

@@ -1,7 +1,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include <penstock/delivery.hpp>
 #include <penstock/feed.hpp>
@@ -18,37 +20,25 @@ struct PyOffsets {
 
 Duration seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
 
-/// Asks a message of the stream's client.
-template <const char* method>
-py::object ask(PyObject* message) {
-  static PyObject* const kName = PyUnicode_InternFromString(method);
-  auto answer = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(message, kName));
-  if (!answer) throw py::error_already_set();
-  return answer;
-}
-constexpr char kKey[] = "key";
-constexpr char kValue[] = "value";
-constexpr char kOffset[] = "offset";
-constexpr char kError[] = "error";
-constexpr char kTopic[] = "topic";
-constexpr char kPartition[] = "partition";
-
 /// Records that are admitted in a row before those admitted are handled.
 constexpr std::size_t kPortion = 256;
 
 /// Puts together what comes from one place in a row, as most of it does.
 py::list split_messages(const py::list& messages) {
+  Method error_of("error");
+  Method topic_of("topic");
+  Method partition_of("partition");
   py::list runs;
   py::tuple place;
   py::list run;
   for (const py::handle message : messages) {
-    if (const py::object error = ask<kError>(message.ptr()); !error.is_none()) {
+    if (const py::object error = error_of(message.ptr()); !error.is_none()) {
       runs.append(py::make_tuple(error, py::list()));
       place = py::tuple();
       continue;
     }
-    const py::object topic = ask<kTopic>(message.ptr());
-    const py::object partition = ask<kPartition>(message.ptr());
+    const py::object topic = topic_of(message.ptr());
+    const py::object partition = partition_of(message.ptr());
     if (place.empty() || !partition.equal(place[1]) || !topic.equal(place[0])) {
       place = py::make_tuple(topic, partition);
       run = py::list();
@@ -63,7 +53,7 @@ py::list split_messages(const py::list& messages) {
 class Source {
  public:
   Source(const Core& core, const std::optional<std::string>& entry, std::size_t max_bytes)
-      : executor_(core.executor()), deliveries_(make_ref<Deliveries>(Outlet(executor_, 0))), max_bytes_(max_bytes) {
+      : executor_(core.executor()), deliveries_(make_ref<Deliveries>()), max_bytes_(max_bytes) {
     if (!entry) return;
     const Plan& plan = executor_->plan();
     for (StepId id = 0; id < plan.size(); ++id)
@@ -77,24 +67,26 @@ class Source {
     auto envelope = make_ref<Envelope>();
     envelope->arrival = std::chrono::system_clock::now();
     if (!fields.is_none()) envelope->fields = share(fields.ptr());
-    Payload payload = body.is_none() ? Payload() : Payload(share(body.ptr()));
-    return admit_one(offsets.held, offset, origin.ptr(), size, std::move(payload), std::move(envelope));
+    const std::uint64_t number = offsets.held->deliver(offset);
+    Arrival arrival{make_ref<Delivery>(deliveries_, offsets.held, number, share(origin.ptr()), size),
+                    body.is_none() ? Payload() : Payload(share(body.ptr())), std::move(envelope)};
+    return is_admitted(*offsets.held, std::span(&arrival, 1));
   }
 
-  /// Returns how many have been admitted, and why the next one cannot be read, if that is what it is.
+  /// Returns how many have been taken, and those of them that cannot be read.
   py::tuple admit_messages(const PyOffsets& offsets, const py::list& messages, const py::object& loads,
-                           const py::object& unread) {
-    Admitting all{offsets.held, messages, loads, unread};
+                           const py::object& unread, std::size_t bears) {
+    Admitting all{offsets.held, messages, loads, unread, bears};
     {
       const WithoutGil released;
       feed(*executor_, GilGate::instance(), [&] { return admit_portion(all); });
     }
-    return py::make_tuple(all.admitted, all.error);
+    return py::make_tuple(all.taken, all.unreadable);
   }
 
-  void wait(std::size_t low, double timeout) {
+  void wait(std::size_t low, double timeout, std::size_t failures) {
     const WithoutGil released;
-    deliveries_->wait(low, seconds(timeout));
+    deliveries_->wait(low, seconds(timeout), failures);
   }
 
   py::list take_failed() {
@@ -118,34 +110,82 @@ class Source {
     const py::list& messages;
     const py::object& loads;
     const py::object& unread;
-    std::size_t admitted = 0;
-    py::object error = py::none();
+    const std::size_t bears;
+    std::size_t taken = 0;
+    py::list unreadable{};  ///< (message, delivery, error)
+  };
+
+  /// A record on its way in.
+  struct Read {
+    PyObject* message;
+    std::int64_t offset;
+    std::size_t size;
+    Payload body;
+    Ref<Envelope> envelope;
   };
 
   /// Whether the next portion may follow.
   bool admit_portion(Admitting& all) {
     const auto arrival = std::chrono::system_clock::now();
-    const std::size_t end = std::min(all.messages.size(), all.admitted + kPortion);
-    for (; all.admitted < end; ++all.admitted) {
-      if (deliveries_->bytes() > max_bytes_) return false;
-      PyObject* message = PyList_GET_ITEM(all.messages.ptr(), static_cast<Py_ssize_t>(all.admitted));
-      py::object value = ask<kValue>(message);
+    const std::size_t end = std::min(all.messages.size(), all.taken + kPortion);
+    Method offset_of("offset");
+    Method value_of("value");
+    Method key_of_message("key");
+    std::size_t weight = deliveries_->bytes();
+    std::vector<Read> portion;
+    portion.reserve(end - all.taken);
+    for (std::size_t next = all.taken; next < end && weight <= max_bytes_; ++next) {
+      PyObject* message = PyList_GET_ITEM(all.messages.ptr(), static_cast<Py_ssize_t>(next));
+      const auto offset = offset_of(message).cast<std::int64_t>();
+      py::object value = value_of(message);
       const auto size = value.is_none() ? 0 : static_cast<std::size_t>(PyObject_Length(value.ptr()));
       Payload body;
       try {
         body = read(message, std::move(value), size, all.loads, all.unread);
       } catch (py::error_already_set& error) {
-        all.error = error.value();
-        return false;
+        if (!admit_all(all, portion)) return false;
+        all.unreadable.append(py::make_tuple(py::handle(message), all.offsets->deliver(offset), error.value()));
+        ++all.taken;
+        if (all.unreadable.size() >= all.bears) return false;
+        continue;
       }
       auto envelope = make_ref<RecordEnvelope>();
       envelope->arrival = arrival;
       envelope->record = share(message);
-      if (const py::object key = ask<kKey>(message); !key.is_none()) envelope->key = key_of(key);
-      const auto offset = ask<kOffset>(message).cast<std::int64_t>();
-      if (!admit_one(all.offsets, offset, message, size, std::move(body), std::move(envelope))) return false;
+      if (const py::object key = key_of_message(message); !key.is_none()) envelope->key = key_of(key);
+      portion.push_back({message, offset, size, std::move(body), std::move(envelope)});
+      weight += size;
     }
-    return end < all.messages.size();
+    return admit_all(all, portion) && all.taken == end && end < all.messages.size();
+  }
+
+  /// Whether there was room for them. Leaves the portion empty.
+  bool admit_all(Admitting& all, std::vector<Read>& portion) {
+    std::vector<std::int64_t> numbers;
+    numbers.reserve(portion.size());
+    for (const Read& one : portion) numbers.push_back(one.offset);
+    std::uint64_t number = all.offsets->deliver(numbers);
+    std::vector<Arrival> arrivals;
+    arrivals.reserve(portion.size());
+    for (Read& one : portion) {
+      auto delivery = make_ref<Delivery>(deliveries_, all.offsets, number++, share(one.message), one.size);
+      arrivals.push_back({std::move(delivery), std::move(one.body), std::move(one.envelope)});
+    }
+    portion.clear();
+    if (!is_admitted(*all.offsets, arrivals)) return false;
+    all.taken += arrivals.size();
+    return true;
+  }
+
+  /// Whether there was room; if not, their offsets are taken back. Throws if the graph has ended.
+  bool is_admitted(Offsets& offsets, std::span<Arrival> arrivals) {
+    const Admission admission = executor_->admit(arrivals, entry_);
+    if (admission == Admission::kAccepted) return true;
+    for (std::size_t i = 0; i < arrivals.size(); ++i) offsets.retract();
+    if (admission == Admission::kFull) return false;
+    const py::object error = to_exception(Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}});
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
+    throw py::error_already_set();
   }
 
   /// The body that a value is read as. Throws what `unread` raises.
@@ -156,19 +196,6 @@ class Source {
     if (PyObject* body = PyObject_CallOneArg(loads.ptr(), value.ptr())) return Payload(adopt(body));
     const py::error_already_set error;
     return Payload(adopt(unread(py::handle(message), error.value()).release().ptr()));
-  }
-
-  bool admit_one(const Ref<Offsets>& offsets, std::int64_t offset, PyObject* origin, std::size_t size, Payload&& body,
-                 Ref<Envelope> envelope) {
-    const std::uint64_t number = offsets->deliver(offset);
-    auto delivery = make_ref<Delivery>(deliveries_, offsets, number, share(origin), size);
-    const Admission admission = executor_->admit(delivery, std::move(body), std::move(envelope), entry_);
-    if (admission == Admission::kAccepted) return true;
-    offsets->retract();
-    if (admission == Admission::kFull) return false;
-    const py::object error = to_exception(Failure{"", 503, "GraphClosed", "Cannot emit to a terminated flow", {}});
-    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
-    throw py::error_already_set();
   }
 
   std::shared_ptr<Executor> executor_;
@@ -215,12 +242,13 @@ void register_source(py::module_& m) {
       .def("admit", &Source::admit, py::arg("offsets"), py::arg("offset"), py::arg("body"), py::arg("fields"),
            py::arg("origin"), py::arg("size"), "Admit a record; tells whether there was room for it.")
       .def("admit_messages", &Source::admit_messages, py::arg("offsets"), py::arg("messages"), py::arg("loads"),
-           py::arg("unread"),
+           py::arg("unread"), py::arg("bears") = 1,
            "Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what "
-           "it cannot, `unread` makes one, or says why not: (message, error). Returns how many there was room for, and "
-           "what `unread` has raised for the next one, else None.")
-      .def("wait", &Source::wait, py::arg("low"), py::arg("timeout"),
-           "Wait until at most `low` records are in flight, one has failed, or `wake` is called.")
+           "it cannot, `unread` makes one, or says why not: (message, error). After `bears` that cannot be read it "
+           "goes no further. Returns how many have been taken, and those of them that cannot be read, whose offsets "
+           "are open: (message, delivery, error).")
+      .def("wait", &Source::wait, py::arg("low"), py::arg("timeout"), py::arg("failures") = 1,
+           "Wait until at most `low` records are in flight, so many have failed, or `wake` is called.")
       .def("wake", &Source::wake)
       .def("take_failed", &Source::take_failed,
            "The records that failed, each once: (origin, offsets, delivery, step, status, kind, message, cause). "

@@ -7,6 +7,15 @@
 namespace penstock::python {
 namespace {
 
+/// An event's key as a stream takes it: untouched if it came from one, None for none.
+py::object stream_key(const Event& event, Method& key_of_message) {
+  static PyObject* const kKey = PyUnicode_InternFromString("key");
+  if (event.envelope && event.envelope->record) return key_of_message(raw(event.envelope->record));
+  PyObject* key =
+      event.envelope && event.envelope->fields ? PyDict_GetItemWithError(raw(event.envelope->fields), kKey) : nullptr;
+  return key == nullptr ? py::object(py::none()) : py::reinterpret_borrow<py::object>(key);
+}
+
 /// A function that gets the bodies of a batch and their keys, with None for no key. It returns None when all are
 /// written, else a list that has None for each that is, and an exception for one that is not.
 class Sink final : public Step {
@@ -17,23 +26,24 @@ class Sink final : public Step {
     try {
       py::list bodies;
       py::list keys;
-      Batch taken;
+      Method key_of_message("key");
       for (Event& event : batch) {
         try {
           bodies.append(py::handle(body_of(event)));
-          keys.append(stream_key(event));
-          taken.push_back(std::move(event));
+          keys.append(stream_key(event, key_of_message));
         } catch (Failure& failure) {  // a body that is not JSON fails alone
           out.fail(std::move(event), std::move(failure));
         }
       }
-      batch = std::move(taken);
+      std::erase_if(batch, [](const Event& event) { return event.completion() == nullptr; });
       if (batch.empty()) return;
       const py::object target = target_;
       conclude(batch, target(bodies, keys), out);
     } catch (py::error_already_set& error) {
       const Failure failure = to_failure(error.value());
-      for (Event& event : batch) out.fail(std::move(event), Failure(failure));
+      for (Event& event : batch) {
+        if (event.completion() != nullptr) out.fail(std::move(event), Failure(failure));
+      }
     }
   }
   void close() override { target_ = py::object(); }

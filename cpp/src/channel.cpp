@@ -20,7 +20,15 @@ Channel::Push Channel::push(Event&& event, TimePoint now, const Fit& fit) {
     return {Pushed::kLate, *until};
   }
   pending_.fetch_add(1);
-  return {};
+  return {Pushed::kTaken, {}, under_way_ < policy_.concurrency};
+}
+
+Channel::Push Channel::push(std::span<Event> events) {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return {Pushed::kClosed, {}};
+  inbox_.insert(inbox_.end(), std::make_move_iterator(events.begin()), std::make_move_iterator(events.end()));
+  pending_.fetch_add(events.size());
+  return {Pushed::kTaken, {}, under_way_ < policy_.concurrency};
 }
 
 bool Channel::claim(TimePoint now) {

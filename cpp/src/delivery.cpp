@@ -2,11 +2,12 @@
 
 namespace penstock {
 
-void Deliveries::wait(std::size_t low, Duration timeout) {
+void Deliveries::wait(std::size_t low, Duration timeout, std::size_t failures) {
   std::unique_lock lock(mutex_);
   low_.store(low);
+  wanted_ = failures;
   waiting_.store(true);  // before the look, as `ended` looks the other way round
-  changed_.wait_for(lock, timeout, [&] { return woken_ || !failed_.empty() || in_flight_.load() <= low; });
+  changed_.wait_for(lock, timeout, [&] { return woken_ || failed_.size() >= failures || in_flight_.load() <= low; });
   waiting_.store(false);
   woken_ = false;
 }
@@ -23,7 +24,6 @@ std::vector<Deliveries::Failed> Deliveries::take_failed() {
 }
 
 void Deliveries::ended(std::size_t bytes) {
-  place_.hold(-1);
   bytes_.fetch_sub(bytes);
   const std::size_t left = in_flight_.fetch_sub(1) - 1;
   if (!waiting_.load() || left > low_.load()) return;
@@ -34,7 +34,7 @@ void Deliveries::ended(std::size_t bytes) {
 void Deliveries::failed(Failed&& failed) {
   const std::lock_guard lock(mutex_);
   failed_.push_back(std::move(failed));
-  changed_.notify_all();
+  if (failed_.size() >= wanted_) changed_.notify_all();
 }
 
 // One that was never admitted has no event that could end.

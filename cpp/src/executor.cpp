@@ -282,11 +282,11 @@ void Executor::deliver(StepId to, Event&& event) {
   const Plan::Entry& step = (*plan_)[to];
   const bool batched = step.batch.size > 1;
   const Fit fit = batched && event.completion() != nullptr ? step.step->fit(event) : Fit{};
-  event.queued = batched || step.stamp ? now() : TimePoint{};
+  event.queued = step.stamp || step.batch.waits() ? now() : TimePoint{};
   const auto pushed = slots_[to]->channel.push(std::move(event), event.queued, fit);
   if (pushed.what == Channel::Pushed::kClosed) return refuse(to, std::move(event));
   if (pushed.what == Channel::Pushed::kLate) return turn_away(to, std::move(event), pushed.until);
-  schedule(to);
+  if (pushed.may_start || step.batch.waits()) schedule(to);
 }
 
 void Executor::fail(StepId at, Event&& event, Failure&& failure) {
@@ -336,8 +336,7 @@ void Executor::count(Counter& counter, StepId id) {
 /// push, the end of an activation, an outlet that has room again, a timer.
 void Executor::schedule(StepId id) {
   Slot& slot = *slots_[id];
-  const BatchPolicy& batch = (*plan_)[id].batch;
-  const bool delayed = batch.delay > Duration::zero() || batch.paced();
+  const bool delayed = (*plan_)[id].batch.waits();
   const bool bounded = (*plan_)[id].timeout > Duration::zero();
   TimePoint at = delayed ? now() : TimePoint{};
   while (slot.channel.pending() > 0 && outlets_free(id) && slot.channel.claim(at)) {

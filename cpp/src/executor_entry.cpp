@@ -17,7 +17,7 @@ void Root::on_answer(Answer&& answer) {
 // The executor is not let go of here: the deadline's timer may be answering at the same time.
 void Root::on_settled(Outcome outcome) {
   on_ended(outcome);
-  if (executor_) executor_->give_back(bytes);
+  if (executor_) executor_->give_back(1, takes_place ? 0 : 1, bytes);
 }
 
 void Waiter::on_reply(Answer&& answer) {
@@ -35,15 +35,73 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   return admission;
 }
 
-Admission Executor::try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry) {
-  if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
-  if (!has_room(root->bytes)) return Admission::kFull;
-  events_.fetch_add(1);
-  bytes_.fetch_add(root->bytes);
-  if (refusing_.load()) {  // since it was looked at above, and `settle` may not have seen this event
-    give_back(root->bytes);
-    return Admission::kClosed;
+Admission Executor::admit(std::span<Arrival> arrivals, StepId entry) {
+  std::size_t bytes = 0;
+  std::size_t held = 0;
+  for (const Arrival& each : arrivals) {
+    bytes += each.root->bytes;
+    if (!each.root->takes_place) ++held;
   }
+  const Admission admission = take_room(arrivals.size(), held, bytes);
+  if (admission == Admission::kFull) refused_.add_shared(arrivals.size());
+  if (admission != Admission::kAccepted) return admission;
+  Batch events;
+  events.reserve(arrivals.size());
+  for (Arrival& each : arrivals)
+    events.push_back(event_of(std::move(each.root), std::move(each.body), std::move(each.envelope)));
+  const std::span<const StepId> entries = entry == kNoStep ? plan_->entries() : std::span<const StepId>(&entry, 1);
+  if (entries.size() == 1) {
+    deliver(entries[0], events);
+  } else {
+    for (Event& event : events) fan_out(std::move(event), entries, true);
+  }
+  return Admission::kAccepted;
+}
+
+/// Several that have just been admitted.
+void Executor::deliver(StepId to, Batch& events) {
+  const Plan::Entry& step = (*plan_)[to];
+  if (step.batch.size > 1) {
+    for (Event& event : events) fan_out(std::move(event), std::span<const StepId>(&to, 1), true);
+    return;
+  }
+  if (refusing_.load(std::memory_order_relaxed)) moves_.fetch_add(1);
+  const TimePoint queued = step.stamp ? now() : TimePoint{};
+  for (Event& event : events) {
+    if (!step.answers) event.give_up_answering();
+    event.queued = queued;
+  }
+  const auto pushed = slots_[to]->channel.push(events);
+  if (pushed.may_start) schedule(to);
+  if (pushed.what == Channel::Pushed::kTaken) return;
+  for (Event& event : events) refuse(to, std::move(event));
+}
+
+Admission Executor::try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry) {
+  const Admission admission = take_room(1, root->takes_place ? 0 : 1, root->bytes);
+  if (admission != Admission::kAccepted) return admission;
+  Event event = event_of(std::move(root), std::move(body), std::move(envelope));
+  fan_out(std::move(event), entry == kNoStep ? plan_->entries() : std::span<const StepId>(&entry, 1), true);
+  return Admission::kAccepted;
+}
+
+/// For so many events that weigh so much; `held` of them take no place from the others.
+Admission Executor::take_room(std::size_t events, std::size_t held, std::size_t bytes) {
+  if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
+  if (held > 0) held_.fetch_add(static_cast<std::ptrdiff_t>(held));
+  if (!has_room(bytes)) {
+    if (held > 0) held_.fetch_sub(static_cast<std::ptrdiff_t>(held));
+    return Admission::kFull;
+  }
+  events_.fetch_add(events);
+  bytes_.fetch_add(bytes);
+  if (!refusing_.load()) return Admission::kAccepted;
+  give_back(events, held, bytes);  // since it was looked at above, and `settle` may not have seen these
+  return Admission::kClosed;
+}
+
+/// The event of a root that there is room for.
+Event Executor::event_of(Ref<Root>&& root, Payload&& body, Ref<Envelope>&& envelope) {
   root->executor_ = shared_from_this();
   if (const auto request = body.request(); request != nullptr && !request->parameters.empty() && envelope)
     envelope->priority = priority_in(request->parameters);
@@ -52,9 +110,7 @@ Admission Executor::try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> enve
       root->cancel(Answer{Failure{"", 504, "Timeout", "the deadline has passed", {}}, std::nullopt});
     });
   }
-  Event event(std::move(body), std::move(envelope), Ref<Completion>(root), true);
-  fan_out(std::move(event), entry == kNoStep ? plan_->entries() : std::span<const StepId>(&entry, 1), true);
-  return Admission::kAccepted;
+  return {std::move(body), std::move(envelope), Ref<Completion>(root), true};
 }
 
 Answer Executor::call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible) {
@@ -207,11 +263,12 @@ int Executor::retry_after() {
   return static_cast<int>(std::ceil(std::clamp(seconds * (1 + chance() / 2), 1.0, kLongest)));
 }
 
-/// An admitted event has settled.
-void Executor::give_back(std::size_t bytes) {
-  settled_.add_shared();
+/// Admitted events have settled.
+void Executor::give_back(std::size_t events, std::size_t held, std::size_t bytes) {
+  settled_.add_shared(events);
   bytes_.fetch_sub(bytes);
-  if (events_.fetch_sub(1) == 1 && refusing_.load()) wake_settling();
+  if (held > 0) held_.fetch_sub(static_cast<std::ptrdiff_t>(held));
+  if (events_.fetch_sub(events) == events && refusing_.load()) wake_settling();
   if (full_.load()) wake_waiting();
 }
 

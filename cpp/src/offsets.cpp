@@ -4,14 +4,17 @@
 
 namespace penstock {
 
-std::uint64_t Offsets::deliver(std::int64_t offset) {
+std::uint64_t Offsets::deliver(std::span<const std::int64_t> offsets) {
   const std::lock_guard lock(mutex_);
-  if (offset < end_) throw std::invalid_argument("a partition's offsets only grow");
-  if (open_.empty()) position_ = offset;  // a gap before it holds nothing
-  open_.push_back({offset, false});
-  end_ = offset + 1;
-  ++unsettled_;
-  return first_ + open_.size() - 1;
+  const std::uint64_t first = first_ + open_.size();
+  for (const std::int64_t offset : offsets) {
+    if (offset < end_) throw std::invalid_argument("a partition's offsets only grow");
+    if (open_.empty()) position_ = offset;  // a gap before it holds nothing
+    open_.push_back({offset, false});
+    end_ = offset + 1;
+    ++unsettled_;
+  }
+  return first;
 }
 
 void Offsets::retract() {

@@ -341,17 +341,17 @@ class Source:
         """
         Admit a record; tells whether there was room for it.
         """
-    def admit_messages(self, offsets: Offsets, messages: list, loads: typing.Any, unread: typing.Any) -> tuple:
+    def admit_messages(self, offsets: Offsets, messages: list, loads: typing.Any, unread: typing.Any, bears: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple:
         """
-        Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what it cannot, `unread` makes one, or says why not: (message, error). Returns how many there was room for, and what `unread` has raised for the next one, else None.
+        Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what it cannot, `unread` makes one, or says why not: (message, error). After `bears` that cannot be read it goes no further. Returns how many have been taken, and those of them that cannot be read, whose offsets are open: (message, delivery, error).
         """
     def take_failed(self) -> list:
         """
         The records that failed, each once: (origin, offsets, delivery, step, status, kind, message, cause). Their offsets stay open.
         """
-    def wait(self, low: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex) -> None:
+    def wait(self, low: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex, failures: typing.SupportsInt | typing.SupportsIndex = 1) -> None:
         """
-        Wait until at most `low` records are in flight, one has failed, or `wake` is called.
+        Wait until at most `low` records are in flight, so many have failed, or `wake` is called.
         """
     def wake(self) -> None:
         ...

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.model_control import ModelControl, ModelPlace
 
 _CAPACITY = 1024
+_BATCHES = 4
 _UNTIMED = {
     "flat_map": "it makes several events of one",
     "stage": "it may hold events for others",
@@ -132,7 +133,8 @@ class StepBuilder:
         if limit and kind in _UNTIMED:
             raise GraphError(f"step '{name}': {_UNTIMED[kind]}, so it cannot have .timeout()")
         size = max(options.max_batch_size, batch_size)
-        capacity = max(options.capacity or max(_CAPACITY, size), min(2, batch_size))
+        # While a stream takes a batch, the next ones form.
+        capacity = max(options.capacity or max(_CAPACITY, size, _BATCHES * batch_size), min(2, batch_size))
         if capacity < options.max_batch_size:
             raise GraphError(f"step '{name}': its queue holds {capacity} events, so a batch of {size} could never fill")
         if options.max_batch_size > 1 or (options.max_batch_size and kind == "map" and not more.get("full_event")):

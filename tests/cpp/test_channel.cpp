@@ -38,6 +38,34 @@ TEST_F(ChannelTest, GivesEventsInOrder) {
   EXPECT_EQ(channel.next_owner(), nullptr);
 }
 
+TEST_F(ChannelTest, TakesSeveralInOrderAndNoneOnceItIsClosed) {
+  Channel channel({.concurrency = 1, .capacity = 8});
+  push(channel, 0);
+  Batch events;
+  for (const int value : {1, 2}) events.emplace_back(number(value), Ref<Envelope>(), told, true);
+  EXPECT_TRUE(channel.push(events).may_start);
+  EXPECT_EQ(channel.pending(), 3u);
+  ASSERT_TRUE(channel.claim({}));
+  EXPECT_EQ(take(channel, 16), (std::vector{0, 1, 2}));
+  static_cast<void>(channel.close());
+  events.clear();
+  events.emplace_back(number(3), Ref<Envelope>(), told, true);
+  EXPECT_EQ(channel.push(events).what, Channel::Pushed::kClosed);
+  EXPECT_EQ(thing(events[0]).value, 3) << "it is left as it was";
+}
+
+TEST_F(ChannelTest, APushTellsWhetherAnActivationMightStart) {
+  Channel channel({.concurrency = 1, .capacity = 8});
+  const auto may_start = [&](int value) { return channel.push(Event(number(value), {}, told, true), {}).may_start; };
+  EXPECT_TRUE(may_start(0));
+  ASSERT_TRUE(channel.claim({}));
+  EXPECT_FALSE(may_start(1));
+  EXPECT_EQ(take(channel), (std::vector{0}));
+  EXPECT_FALSE(may_start(2)) << "it runs";
+  channel.end(1, 0);
+  EXPECT_TRUE(may_start(3));
+}
+
 TEST_F(ChannelTest, ClaimsNoMoreActivationsThanThereAreEventsOrPlaces) {
   Channel channel({.concurrency = 3, .capacity = 8});
   push(channel, 1);

@@ -1,5 +1,8 @@
 #include <penstock/delivery.hpp>
 
+#include <algorithm>
+#include <numeric>
+
 #include "core_fixture.hpp"
 
 namespace penstock::testing {
@@ -14,10 +17,19 @@ struct Fed {
     auto delivery = make_ref<Delivery>(deliveries, offsets, offsets->deliver(value), object(value), 1);
     EXPECT_EQ(run.executor->admit(delivery, number(value), make_ref<Envelope>()), Admission::kAccepted);
   }
+  Admission deliver(const std::vector<std::int64_t>& values) {
+    const Inside inside(run.gate);
+    std::uint64_t number_of = offsets->deliver(values);
+    std::vector<Arrival> arrivals;
+    for (const std::int64_t value : values)
+      arrivals.push_back({make_ref<Delivery>(deliveries, offsets, number_of++, object(static_cast<int>(value)), 1),
+                          number(static_cast<int>(value)), make_ref<Envelope>()});
+    return run.executor->admit(arrivals);
+  }
   void wait_for_end() { deliveries->wait(0, 30s); }
 
   Running run;
-  Ref<Deliveries> deliveries = make_ref<Deliveries>(Outlet(run.executor, 0));
+  Ref<Deliveries> deliveries = make_ref<Deliveries>();
   Ref<Offsets> offsets = make_ref<Offsets>(0);
 };
 
@@ -32,6 +44,72 @@ TEST_F(DeliveryTest, OneThatEndedWellOrWasFilteredIsSettled) {
   EXPECT_EQ(fed.deliveries->in_flight(), 0U);
   EXPECT_EQ(fed.deliveries->bytes(), 0U);
   EXPECT_EQ(fed.offsets->position(), 3);
+}
+
+TEST_F(DeliveryTest, SeveralEnterTogetherInTheirOrderAndTakeNoPlace) {
+  std::vector<int> seen;
+  Graph graph;
+  graph.add("first", [&](Event& event, Pass&) {
+    seen.push_back(thing(event).value);
+    return Verdict::kEmit;
+  });
+  Fed fed(std::move(graph));
+  std::vector<std::int64_t> values(3000);
+  std::iota(values.begin(), values.end(), 0);
+  EXPECT_EQ(fed.deliver(values), Admission::kAccepted) << "of events that take a place there may be 1,024";
+  fed.wait_for_end();
+  EXPECT_EQ(fed.offsets->position(), 3000);
+  EXPECT_TRUE(std::equal(seen.begin(), seen.end(), values.begin(), values.end()));
+}
+
+TEST_F(DeliveryTest, SeveralEnterWhereverAnEventDoes) {
+  std::atomic<int> batched{0};
+  Graph graph;
+  graph.add("one", pass_on);
+  graph.add_batch("other", [&](Batch& batch, Emitter&) { batched += static_cast<int>(batch.size()); }).batch.size = 8;
+  graph.entries = {0, 1};
+  Fed fed(std::move(graph));
+  EXPECT_EQ(fed.deliver({3, 4, 7}), Admission::kAccepted);
+  fed.wait_for_end();
+  EXPECT_EQ(batched, 3);
+  EXPECT_EQ(fed.offsets->position(), 8);
+}
+
+TEST_F(DeliveryTest, NoneOfSeveralEntersAGraphThatHasEnded) {
+  Graph graph;
+  graph.add("a", pass_on);
+  Fed fed(std::move(graph));
+  fed.run.close();
+  EXPECT_EQ(fed.deliver({0, 1}), Admission::kClosed);
+  EXPECT_EQ(fed.deliveries->in_flight(), 0U);
+  EXPECT_EQ(fed.offsets->unsettled(), 2U) << "to be retracted by who delivered them";
+}
+
+TEST_F(DeliveryTest, WhoWaitsIsWokenWhenAsManyHaveFailedAsAreWanted) {
+  Batch held;
+  std::vector<Emitter> places;
+  Graph graph;
+  graph
+      .add("fails",
+           [&](Event& event, Pass& pass) {
+             pass.failure = Failure{"", 500, "ValueError", "no", {}};
+             if (thing(event).value > 0) return Verdict::kFail;
+             places.push_back(pass.detach());
+             held.push_back(std::move(event));
+             return Verdict::kTaken;
+           })
+      .concurrency = 8;
+  Fed fed(std::move(graph));
+  fed.deliver(0);
+  std::thread later([&] {
+    for (const int value : {1, 2, 3}) fed.deliver(value);
+  });
+  fed.deliveries->wait(0, 30s, 3);
+  EXPECT_EQ(fed.deliveries->take_failed().size(), 3U);
+  later.join();
+  const Inside inside(fed.run.gate);
+  held.clear();
+  places.clear();
 }
 
 TEST_F(DeliveryTest, IsOpenWhileAnyEventOfItLives) {

@@ -41,7 +41,7 @@ class Process {
     options.now = [this] { return clock(); };
     options.random = [this] { return static_cast<double>(world_.dice.below(1000)) / 1000.0; };
     executor_ = Executor::create(plan_of(host_), gate_, std::move(options));
-    deliveries_ = make_ref<Deliveries>(Outlet(executor_, 0));
+    deliveries_ = make_ref<Deliveries>();
   }
   ~Process() { die(); }
   Process(const Process&) = delete;

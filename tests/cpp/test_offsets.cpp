@@ -31,6 +31,17 @@ TEST(OffsetsTest, GapsHoldNothingBack) {
   EXPECT_EQ(offsets->position(), 21);
 }
 
+TEST(OffsetsTest, SeveralAreDeliveredUnderNumbersInARow) {
+  const auto offsets = make_ref<Offsets>(0);
+  offsets->settle(offsets->deliver(3));
+  const std::uint64_t first = offsets->deliver(std::vector<std::int64_t>{5, 6, 9});
+  EXPECT_TRUE(offsets->settle(first + 2));
+  EXPECT_EQ(offsets->position(), 5);
+  EXPECT_TRUE(offsets->settle(first));
+  EXPECT_TRUE(offsets->settle(first + 1));
+  EXPECT_EQ(offsets->position(), 10);
+}
+
 TEST(OffsetsTest, APositionIsDueOnceUnlessItWasNotWritten) {
   const auto offsets = make_ref<Offsets>(3);
   EXPECT_EQ(offsets->due(), std::nullopt);

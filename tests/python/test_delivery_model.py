@@ -81,7 +81,7 @@ class DeliveryModel(RuleBasedStateMachine):
     def admit(self, gap):
         offset = self.next + gap
         self.next = offset + 1
-        assert self.source.admit_messages(self.offsets, [Record(offset)], bytes.decode, unread) == (1, None)
+        assert self.source.admit_messages(self.offsets, [Record(offset)], bytes.decode, unread) == (1, [])
         self.left[offset] = {str(offset), f"{offset} first", f"{offset} second"}
         wait_for(lambda: self.left[offset] <= HELD.keys())
 

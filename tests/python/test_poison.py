@@ -60,6 +60,14 @@ def test_many_letters_wait_no_more_nor_do_those_that_nothing_follows(clock):
     assert (dealing._letters, offsets.position) == ([100, 1], 101)
 
 
+def test_as_many_are_borne_as_may_wait_and_one_where_the_first_holds_up(clock):
+    dealing, offsets = made("dead_letter"), Offsets(0)
+    assert dealing.bears == 100
+    fail(dealing, offsets, 97)
+    assert dealing.bears == 3
+    assert made("stop").bears == 1
+
+
 def test_letters_that_cannot_be_written_hold_the_stream_up_until_they_can(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
     dealing._letters.takes = False

@@ -32,11 +32,14 @@ struct BatchPolicy {
   std::vector<std::size_t> preferred{};  ///< sizes in rows, ascending
   bool adaptive = false;                 ///< a delay is the longest wait, not one that has to be
   Duration goal{};                       ///< if adaptive: the latency to keep, 0 is none
+  bool eager = false;                    ///< takes what is there: who sends its events waits for no answer
 
   /// Whether a batch waits for callers who are about to come back, where that pays.
   [[nodiscard]] bool paced() const noexcept {
-    return adaptive || (size > 1 && delay == Duration::zero() && preferred.empty());
+    return adaptive || (size > 1 && !eager && delay == Duration::zero() && preferred.empty());
   }
+  /// Whether events may have to wait for others.
+  [[nodiscard]] bool waits() const noexcept { return delay > Duration::zero() || paced(); }
 };
 
 /// The events that wait for a batch: by priority, and by age within one. Not thread-safe, and destroys

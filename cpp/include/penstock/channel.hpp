@@ -35,12 +35,16 @@ class Channel {
   struct Push {
     Pushed what = Pushed::kTaken;
     Duration until{};  ///< if it came too late for the latency goal: when it could have started
+    /// An activation might be claimed now; if not, whoever ends the next one has to look.
+    bool may_start = false;
   };
 
   explicit Channel(Policy policy);
 
   /// `fit` and `now` are needed only if it has batches.
   [[nodiscard]] Push push(Event&& event, TimePoint now, const Fit& fit = {});
+  /// Several, all or none, if it has no batches.
+  [[nodiscard]] Push push(std::span<Event> events);
   /// Claims an activation if one may start; the caller must see that it does.
   bool claim(TimePoint now);
   /// Starts a claimed activation with at most `burst` events, or with a batch. Events that would miss the latency

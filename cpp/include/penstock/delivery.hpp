@@ -69,10 +69,8 @@ class Deliveries final : public RefCounted {
     Failure failure;
   };
 
-  explicit Deliveries(Outlet place) noexcept : place_(std::move(place)) {}
-
-  /// Waits until at most `low` records are in flight, something has failed, or someone calls `wake`.
-  void wait(std::size_t low, Duration timeout);
+  /// Waits until at most `low` records are in flight, `failures` are to be taken, or someone calls `wake`.
+  void wait(std::size_t low, Duration timeout, std::size_t failures = 1);
   void wake();
   [[nodiscard]] std::vector<Failed> take_failed();
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.load(); }
@@ -83,19 +81,18 @@ class Deliveries final : public RefCounted {
   void began(std::size_t bytes) noexcept {
     in_flight_.fetch_add(1);
     bytes_.fetch_add(bytes);
-    place_.hold(1);
   }
   void ended(std::size_t bytes);
   void failed(Failed&& failed);
 
-  const Outlet place_;
   std::atomic<std::size_t> in_flight_{0};
   std::atomic<std::size_t> bytes_{0};
   std::atomic<std::size_t> low_{0};  ///< what is waited for
   std::atomic<bool> waiting_{false};
-  std::mutex mutex_;  ///< a leaf; guards the next three
+  std::mutex mutex_;  ///< a leaf; guards the next four
   std::condition_variable changed_;
   std::vector<Failed> failed_;
+  std::size_t wanted_ = 1;  ///< failures that are waited for
   bool woken_ = false;
 };
 
@@ -107,6 +104,7 @@ class Delivery final : public Root, public Pooled<Delivery> {
       : deliveries_(std::move(deliveries)), offsets_(std::move(offsets)), delivery_(delivery),
         origin_(std::move(origin)) {
     bytes = size;
+    takes_place = false;
     deliveries_->began(size);
   }
   ~Delivery() override;

@@ -26,6 +26,9 @@ class Executor;
 /// The completion of an admitted event. Ends its deadline's timer and gives its place in the graph
 /// back; derived classes say who is answered.
 class Root : public Completion {
+ public:
+  bool takes_place = true;  ///< counts as one of `Options::max_events`; set before it is admitted
+
  protected:
   virtual void on_reply(Answer&& answer) = 0;
   /// It is settled, but counts as in flight until this returns.
@@ -51,6 +54,13 @@ class Waiter final : public Root {
   Lane* lane_ = nullptr;
   std::thread::id caller_;
   std::atomic<bool> ready_{false};
+};
+
+/// An event that is to be admitted.
+struct Arrival {
+  Ref<Root> root;
+  Payload body;
+  Ref<Envelope> envelope;
 };
 
 /// Told of failures that no error handler took. Inside the gate.
@@ -91,6 +101,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   /// Admits an event; never blocks and runs nothing. It enters at the plan's entries, or at the step
   /// given. `root` is answered at once if nothing can answer. The body is taken only if accepted.
   Admission admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry = kNoStep);
+  /// The same for several, in their order: all of them or none, which are then left as they were.
+  Admission admit(std::span<Arrival> arrivals, StepId entry = kNoStep);
   /// Admits an event, waiting for room. Inside the gate. Throws Failure if the graph is closed.
   void post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   /// Admits an event, waiting for room, and runs ready steps on this thread until it is answered.
@@ -184,6 +196,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void respond(StepId from, Event& event);
   void fan_out(Event&& event, std::span<const StepId> targets, bool copy);
   void deliver(StepId to, Event&& event);
+  void deliver(StepId to, Batch& events);
   void fail(StepId at, Event&& event, Failure&& failure);
   void end_failed(Event&& event, Failure&& failure);
   void refuse(StepId at, Event&& event);
@@ -201,7 +214,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void add_chore(std::function<void()> chore, bool slow = false);
   void run_chores(std::deque<std::function<void()>>& chores);
   void answered(Root& root);
-  void give_back(std::size_t bytes);
+  void give_back(std::size_t events, std::size_t held, std::size_t bytes);
   void close_steps();
   Event orphan(Payload&& body, Ref<Envelope> envelope);
   void hold(std::ptrdiff_t events);
@@ -211,6 +224,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   void wake_settling();
   void wake_waiting();
   bool has_room(std::size_t bytes) const;
+  Admission take_room(std::size_t events, std::size_t held, std::size_t bytes);
+  Event event_of(Ref<Root>&& root, Payload&& body, Ref<Envelope>&& envelope);
   Admission try_admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry);
   void admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   std::uint64_t at_time(TimePoint when, Timers::Action action);

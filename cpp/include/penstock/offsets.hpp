@@ -4,6 +4,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include <penstock/ref.hpp>
 
@@ -21,7 +22,9 @@ class Offsets final : public RefCounted {
   explicit Offsets(std::int64_t next) noexcept : position_(next), told_(next), end_(next) {}
 
   /// One record more, behind all others; returns what it is settled by.
-  std::uint64_t deliver(std::int64_t offset);
+  std::uint64_t deliver(std::int64_t offset) { return deliver(std::span(&offset, 1)); }
+  /// Several; returns what the first is settled by, the next number is that of the next.
+  std::uint64_t deliver(std::span<const std::int64_t> offsets);
   /// The last delivered was not taken: it will come again.
   void retract();
   /// False if that is too late, or was done before.

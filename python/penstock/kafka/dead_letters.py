@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import StreamError
 from penstock.extras import load_extra
+from penstock.kafka.stacks import stack_of
 
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
@@ -140,5 +140,5 @@ def failure_of(step: str, kind: str, text: str, cause: BaseException | None, *, 
     >>> failure_of("double", "ValueError", "no number", None)["message"]
     'no number'
     """
-    stack = "" if cause is None else "".join(traceback.format_exception(cause))
+    stack = "" if cause is None else stack_of(cause)
     return {"step": step, "type": kind, "message": text[:_TEXT], "stack": stack[-_STACK:], "reason": reason}

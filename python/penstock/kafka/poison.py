@@ -64,6 +64,11 @@ class Poison:
         """Whether nothing more may be admitted until what has failed is dealt with."""
         return bool(self.pending) and not (self._gathers and self._is_gathering())
 
+    @property
+    def bears(self) -> int:
+        """How many records have to fail until nothing more may be admitted."""
+        return max(1, _GATHERED - len(self.pending)) if self._gathers else 1
+
     def add(self, failed: Failed) -> None:
         """Take a failed record over."""
         if not self.pending:

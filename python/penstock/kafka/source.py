@@ -183,7 +183,7 @@ class KafkaSource:
             self._take(_MOMENT)
         elif waiting or self._poison.pending or self._commits.holding:
             probing = self._commits.holding or any(assignment.probing for assignment in waiting)
-            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK)
+            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK, self._poison.bears)
             if full and not probing and time.monotonic() < self._look_at:
                 return
             self._take(0.0)
@@ -230,12 +230,13 @@ class KafkaSource:
     def _admit_or_refuse(self, offsets: Offsets, messages: list[Any]) -> list[Any]:
         """Let in messages; those that cannot be read are poison. Return those that there was no room for."""
         while messages and not self._poison.holds_up:
-            admitted, error = self._source.admit_messages(offsets, messages, loads, unread)
-            if error is None:
-                return messages[admitted:]
-            message = messages[admitted]
-            self._poison.add(Failed(message, offsets, offsets.deliver(message.offset()), "", "BadBody", str(error)))
-            messages = messages[admitted + 1 :]
+            bears = self._poison.bears
+            taken, unreadable = self._source.admit_messages(offsets, messages, loads, unread, bears)
+            for message, delivery, error in unreadable:
+                self._poison.add(Failed(message, offsets, delivery, "", "BadBody", str(error)))
+            messages = messages[taken:]
+            if len(unreadable) < bears:
+                break
         return messages
 
     def _is_probed(self, assignment: Assignment) -> bool:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from orjson import dumps
+
 from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
 from penstock.kafka.settings import address_of, check_words, connection_of, from_environment
 from penstock.kafka.topics import largest_record, make
-from penstock.streams.records import as_bytes, as_list
+from penstock.streams.records import OPTIONS, as_bytes, as_list, plain
 
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
@@ -122,20 +124,21 @@ class KafkaStream:
         """
         if not self._is_there:
             self._is_there = self._prepare()
-        # This runs for each record of a stream, so it makes few objects and calls.
         failures: dict[int, StreamError] = {}
         refused: list[tuple[Any, Any, str]] = []
 
         def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
             refused.append((message.key(), message.value(), error.str()))
 
+        # This runs for each record of a stream, so it makes few objects and calls.
         produce, topic = self._produce, self.topic
         places = repeat(-1) if partitions is None else partitions
         for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False)):
             if record is None and key is None:
                 continue
             try:
-                produce(topic, _value(record), key if type(key) is bytes else _key(key), partition, report)
+                value = dumps(record, plain, OPTIONS) if type(record) is dict else _value(record)
+                produce(topic, value, key if type(key) is bytes else _key(key), partition, report)
             except self._failures as error:
                 failure = self._failure(error, record, key, partition, report)
                 if failure is not None:

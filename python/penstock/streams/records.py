@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _MARK = "full_event_wrapper"
 _BYTES = "base64"
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def as_list(records: Any) -> list[Any]:
@@ -68,7 +68,7 @@ def to_json(record: Any) -> bytes:
     >>> to_json({"body": b"ab"})
     b'{"body":{"base64":"YWI="}}'
     """
-    return orjson.dumps(record, _plain, _OPTIONS)
+    return orjson.dumps(record, plain, OPTIONS)
 
 
 def as_bytes(record: Any) -> bytes:
@@ -79,14 +79,13 @@ def as_bytes(record: Any) -> bytes:
     >>> as_bytes("text"), as_bytes({"n": 1})
     (b'text', b'{"n":1}')
     """
-    if type(record) is dict:  # most are
-        return orjson.dumps(record, _plain, _OPTIONS)
     if isinstance(record, bytes):
         return record
     return record.encode() if isinstance(record, str) else to_json(record)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what JSON takes in place of a value that it does not take."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {_BYTES: base64.b64encode(value).decode()}
     if isinstance(value, (set, frozenset)):
