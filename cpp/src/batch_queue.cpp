@@ -108,6 +108,7 @@ BatchQueue::Taken BatchQueue::take(Batch& into, Batch& late, TimePoint now) {
   // What was ready when the call was claimed may have been cancelled since: then whoever is first goes.
   const Group* group = ready != found.end() ? &*ready : found.empty() ? nullptr : &found.front();
   const std::size_t rows = group == nullptr ? 0 : group->preferred > 0 && !group->full ? group->preferred : group->rows;
+  if (group != nullptr) into.reserve(group->events);
   std::size_t looked_at = 0;
   for (Entry& entry : entries_) {
     if (taken.rows >= rows && group != nullptr) break;

@@ -67,6 +67,7 @@ BatchQueue::Taken Channel::take(Batch& into, Batch& late, std::size_t burst, Tim
     return {};
   }
   const std::size_t count = std::min(inbox_.size(), burst);
+  into.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     into.push_back(std::move(inbox_.front()));
     inbox_.pop_front();
