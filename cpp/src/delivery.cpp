@@ -43,13 +43,13 @@ Delivery::~Delivery() {
 }
 
 void Delivery::on_failed(const Failure& failure) {
-  if (!told_.exchange(true)) failure_ = failure;
+  if (!told_.exchange(true)) failure_ = std::make_unique<Failure>(failure);
 }
 
 void Delivery::on_ended(Outcome outcome) {
   ended_ = true;
   if (outcome == Outcome::kFailed)
-    deliveries_->failed({offsets_, delivery_, std::move(origin_), std::move(failure_)});
+    deliveries_->failed({offsets_, delivery_, std::move(origin_), failure_ ? std::move(*failure_) : Failure{}});
   else
     offsets_->settle(delivery_);
   leave_place();

@@ -17,7 +17,9 @@ Event::Event(Payload&& payload, Ref<Envelope> carried, Ref<Completion> owner, bo
   if (completion_) completion_->join(answering_);
 }
 
-Event::~Event() { end(); }
+Event::~Event() {
+  if (completion_ || gather_) end();  // not if it was moved from, as most are
+}
 
 Event Event::derive(Payload&& payload, bool can_answer) const {
   Event derived(std::move(payload), envelope, completion_, can_answer && answering_);

@@ -197,5 +197,7 @@ class _Builder(StepBuilder):
             self._streams[name] = stream
             self.closers.append(stream.close)
         full_event = function is not None
-        index = self._add(step, name, kind, function, responder=answers, full_event=full_event, batch_size=most, eager=True)
+        index = self._add(
+            step, name, kind, function, responder=answers, full_event=full_event, batch_size=most, eager=True
+        )
         return Place(index, [index], [index])

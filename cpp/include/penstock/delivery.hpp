@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -120,7 +121,7 @@ class Delivery final : public Root, public Pooled<Delivery> {
   const std::uint64_t delivery_;
   Object origin_;
   std::atomic<bool> told_{false};
-  Failure failure_;  ///< the first, written by whoever set `told_`
+  std::unique_ptr<Failure> failure_;  ///< the first, written by whoever set `told_`
   bool ended_ = false;
 };
 
