@@ -30,7 +30,8 @@ std::optional<ModelPath> parse_path(std::string_view path, std::string_view pref
     const auto slash = path.find('/');
     const std::string_view part = path.substr(0, slash);
     path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-    return percent_decoded(part).value_or(std::string(part));
+    auto decoded = part.find('%') == std::string_view::npos ? std::nullopt : percent_decoded(part);
+    return decoded ? std::move(*decoded) : std::string(part);
   };
   ModelPath found{take(), {}};
   if (path.substr(0, kVersions.size()) == kVersions) {
