@@ -179,6 +179,19 @@ def test_a_drain_commits_all_that_is_settled(app, kafka):
     assert len(kafka.read("out", 101)) == 101
 
 
+def test_a_drain_does_not_wait_for_brokers_that_are_out(tmp_path):
+    file = tmp_path / "app.py"
+    file.write_text(APP)
+    nowhere = "kafka://127.0.0.1:9/q1"
+    served = Served(file, "--function", "child", Q1=nowhere, OUT=nowhere, NAME="out-of-reach")
+    try:
+        began = time.monotonic()
+        assert served.stop()[0] == 0
+        assert time.monotonic() - began < 9
+    finally:
+        served.end()
+
+
 def test_a_record_that_fails_goes_to_the_dead_letters_untouched(app, kafka):
     kafka.write("q1", [(b"k", b'"bad"', [("trace", b"t1")]), (b"k", b"1")])
     child = app("--function", "child", settings=repr({"dead_letter": kafka.name("dead")}))

@@ -36,7 +36,7 @@ _HEAVIEST = 32 << 20  # bytes of the values under way, each of which is there tw
 _MOMENT = 0.01
 _ALIVE = 0.5  # seconds between looks while the graph is full
 _NET_SECONDS = 10.0
-_COMMITTED_SECONDS = 3.0
+_ANSWER_SECONDS = 3.0  # of which a drain may have to wait for one
 _ANEW_SECONDS = 5.0  # before a client that can do nothing more is replaced
 _logger = logging.getLogger("penstock")
 
@@ -112,10 +112,12 @@ class KafkaSource:
 
     def _run(self) -> None:
         try:
-            while not self._closing and not make_topics(self._reading):
+            while not self._halting and not make_topics(self._reading, timeout=_ANSWER_SECONDS):
                 self._source.wait(0, 1.0)
-            while not self._closing and not self._count_partitions():
+            while not self._halting and not self._count_partitions():
                 self._source.wait(0, _LOOK)
+            if self._halting:
+                return  # before it has begun
             if self._transactions is not None:
                 self._transactions.start()
             self._subscribe()
@@ -162,7 +164,7 @@ class KafkaSource:
         """Note which partitions there are; tell whether the brokers know of any, as topics take a moment to be made."""
         try:
             for topic in self._reading.topics:
-                found = self._consumer.list_topics(topic, timeout=_COMMITTED_SECONDS).topics[topic]
+                found = self._consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
                 self._partitions[topic] = len(found.partitions)
         except self._kafka.KafkaException as error:
             _logger.warning("the partitions of %s are not known yet: %s", self._reading.topics[0], error)
@@ -311,7 +313,7 @@ class KafkaSource:
         while partitions:
             self._commits.clear()
             try:
-                found = consumer.committed(partitions, timeout=_COMMITTED_SECONDS)
+                found = consumer.committed(partitions, timeout=_ANSWER_SECONDS)
                 if all(partition.error is None for partition in found):
                     return {(partition.topic, partition.partition): partition for partition in found}
                 error = next(partition.error for partition in found if partition.error is not None)

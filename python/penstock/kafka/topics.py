@@ -9,15 +9,15 @@ from penstock.extras import load_extra
 from penstock.kafka.settings import Reading
 
 _SECONDS = 10.0
-_logger = logging.getLogger("penstock")
+_logger = logging.getLogger("penstock.kafka")  # which says the same but once in a while
 
 
-def make_topics(reading: Reading) -> bool:
+def make_topics(reading: Reading, *, timeout: float = _SECONDS) -> bool:
     """Make the topics that are missing, and that of the dead letters; tell whether the brokers could be asked."""
     wanted = dict.fromkeys(reading.topics, reading.shards)
     if reading.dead_letter:
         wanted.setdefault(reading.dead_letter, 1)
-    return make(reading.brokers, wanted, reading.producer())
+    return make(reading.brokers, wanted, reading.producer(), timeout=timeout)
 
 
 def make(
