@@ -15,6 +15,7 @@ namespace penstock::grpc {
 namespace {
 
 constexpr std::string_view kInference = "/inference.GRPCInferenceService/";
+constexpr std::string_view kInfer = "ModelInfer";
 constexpr std::string_view kHealth = "/grpc.health.v1.Health/";
 constexpr std::chrono::hours kMostDeadline{24};
 
@@ -69,24 +70,29 @@ Front::Front(const http::Entrance& entrance, http::Host& host, Options options)
 Front::~Front() = default;
 
 Ref<http2::Call> Front::open(http::Request&& head, http2::Stream stream) {
-  const auto refuse = [&stream](Code code, const std::string& text) {
-    stream.send({trailers_only({code, text}), {}, {}, true});
+  const auto refuse = [&stream](Status&& status) {
+    stream.send({trailers_only(status), {}, {}, true});
     return Ref<http2::Call>();
   };
   const std::optional<Encoding> encoding = encoding_from(head.header("grpc-encoding").value_or(""));
-  if (!encoding) return refuse(Code::kUnimplemented, "grpc-encoding is not served, use identity, gzip or deflate");
+  if (!encoding) return refuse({Code::kUnimplemented, "grpc-encoding is not served, use identity, gzip or deflate"});
   Context context;
   if (const auto given = head.header("grpc-timeout")) {
     const auto timeout = parse_timeout(*given);
-    if (!timeout) return refuse(Code::kInvalidArgument, "malformed grpc-timeout");
+    if (!timeout) return refuse({Code::kInvalidArgument, "malformed grpc-timeout"});
     context.deadline = Clock::now() + std::min<Duration>(*timeout, kMostDeadline);
   }
   context.answers = encoding_back(*encoding, head.header("grpc-accept-encoding").value_or(""));
   const std::string_view path = head.path();
   const bool inference = path.substr(0, kInference.size()) == kInference;
   if (!inference && path.substr(0, kHealth.size()) != kHealth)
-    return refuse(Code::kUnimplemented, "unknown service: " + std::string(path));
+    return refuse({Code::kUnimplemented, "unknown service: " + std::string(path)});
   const std::string_view name = path.substr(inference ? kInference.size() : kHealth.size());
+  if (inference && name == kInfer) {
+    // Its message need not even come.
+    const Admission admission = entrance_.now().executor->foretell(0);
+    if (admission != Admission::kAccepted) return refuse(refusal_of(admission));
+  }
   const bool streams = inference ? name == "ModelStreamInfer" : name == "Watch";
   context.head = std::move(head);
   Deframer deframer(options_.message_bytes, *encoding);
@@ -112,7 +118,7 @@ Ref<Completion> Front::ask(const Context& context, const Message& message, const
     answer_with(to, health_message(read_model_key(bytes).name, ready()));
     return {};
   }
-  if (name == "ModelInfer") return infer(context, decode_infer(message), bytes.size(), to, 0, false);
+  if (name == kInfer) return infer(context, decode_infer(message), bytes.size(), to, 0, false);
   if (name == "ServerLive" || name == "ServerReady") {
     answer_with(to, flag_message(name == "ServerLive" || ready()));
     return {};

@@ -219,6 +219,13 @@ Duration deadline_of(std::optional<std::chrono::milliseconds> header, const Answ
   return deadline;
 }
 
+Response refusal_response(Admission admission, Executor& executor) {
+  const bool full = admission == Admission::kFull;
+  Response response = error_response(503, full ? "the server is full" : "the server is closing");
+  response.headers.emplace_back("Retry-After", std::to_string(full ? executor.retry_after() : 1));
+  return response;
+}
+
 /// An I/O thread's place at the graph that its requests enter.
 struct Place {
   Place(std::shared_ptr<const Served> entered, std::size_t loop)
@@ -298,11 +305,12 @@ bool Front::answer_health(const Request& request, Reply& reply) const {
 void Front::admit(Request&& request, Reply reply, const Served& graph) {
   const StepId entry = is_for_frontend(request, graph) ? graph.frontend : kNoStep;
   const bool waits = graph.responds || entry != kNoStep;
-  std::size_t bytes = 0;
-  Admission admission = Admission::kClosed;
+  const std::size_t bytes = request.body.size();
+  Admission admission = graph.executor->foretell(bytes);
+  // To refuse has to cost little: nothing of the body is looked at.
+  if (admission != Admission::kAccepted) return reply.send(refusal_response(admission, *graph.executor));
   try {
     const auto asked_for = asked_deadline(request);
-    bytes = request.body.size();
     Ref<Envelope> envelope = envelope_of(request);
     AnswerTerms terms;
     Payload body = payload_of(request, graph.model_prefix, terms);
@@ -333,11 +341,7 @@ void Front::admit(Request&& request, Reply reply, const Served& graph) {
   } catch (const BadRequest& error) {
     return reply.send(error_response(400, error.what()));
   }
-  Response refused =
-      error_response(503, admission == Admission::kFull ? "the server is full" : "the server is closing");
-  refused.headers.emplace_back("Retry-After",
-                               std::to_string(admission == Admission::kFull ? graph.executor->retry_after() : 1));
-  reply.send(std::move(refused));
+  reply.send(refusal_response(admission, *graph.executor));
 }
 
 }  // namespace penstock::http

@@ -35,6 +35,13 @@ Admission Executor::admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope
   return admission;
 }
 
+Admission Executor::foretell(std::size_t bytes) {
+  if (refusing_.load(std::memory_order_acquire)) return Admission::kClosed;
+  if (has_room(bytes)) return Admission::kAccepted;
+  refused_.add_shared();
+  return Admission::kFull;
+}
+
 Admission Executor::admit(std::span<Arrival> arrivals, StepId entry) {
   std::size_t bytes = 0;
   std::size_t held = 0;

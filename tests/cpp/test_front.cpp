@@ -184,6 +184,7 @@ TEST_F(FrontTest, AFullGraphSaysWhenToComeAgain) {
   EXPECT_EQ(refused.status, 503);
   EXPECT_NE(refused.head.find("Retry-After: 1\r\n"), std::string::npos);
   EXPECT_EQ(run->executor->refused(), 1u);
+  EXPECT_EQ(ask(post("broken", "X-Penstock-Timeout-Ms: soon\r\n")).status, 503) << "it is not looked at";
   release.set();
   EXPECT_EQ(first.receive().status, 200);
 }

@@ -258,6 +258,10 @@ TEST_F(GrpcTest, AFullServerSaysSo) {
   const auto refused = client.call("ModelInfer", infer_floats({2}));
   EXPECT_EQ(refused.status(), 8);
   EXPECT_EQ(refused.text(), "the server is full");
+  const auto unsent = client.begin("/inference.GRPCInferenceService/ModelInfer");
+  EXPECT_EQ(client.call("ServerLive", "").status(), 0);
+  client.end(unsent);
+  EXPECT_EQ(client.wait(unsent).status(), 8) << "its message need not come";
   release.set();
   EXPECT_EQ(client.wait(first).status(), 0);
 }

@@ -103,6 +103,8 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   Admission admit(Ref<Root> root, Payload&& body, Ref<Envelope> envelope, StepId entry = kNoStep);
   /// The same for several, in their order: all of them or none, which are then left as they were.
   Admission admit(std::span<Arrival> arrivals, StepId entry = kNoStep);
+  /// What `admit` would say now: to be asked before a body is decoded. A refusal counts as one.
+  [[nodiscard]] Admission foretell(std::size_t bytes);
   /// Admits an event, waiting for room. Inside the gate. Throws Failure if the graph is closed.
   void post(Ref<Root> root, Payload&& body, Ref<Envelope> envelope);
   /// Admits an event, waiting for room, and runs ready steps on this thread until it is answered.
