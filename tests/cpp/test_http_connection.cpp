@@ -231,6 +231,30 @@ TEST_F(HttpTest, ASlowBodyIsCutOff) {
   EXPECT_EQ(chunks.ask("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na").status, 408);
 }
 
+TEST_F(HttpTest, ALargeBodyMayComeInPiecesWithPauses) {
+  start();
+  const std::string body(3'000'000, 'b');
+  auto client = connect();
+  client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n");
+  std::string_view rest = body;
+  for (const std::size_t size : {1U, 40'000U, 100'000U, 500'000U, 1'000'000U, 1U}) {
+    client.send(rest.substr(0, size));
+    rest.remove_prefix(size);
+    auto other = connect();  // so that the server has come by
+    EXPECT_EQ(other.ask("GET /now HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+  }
+  EXPECT_EQ(client.ask(rest).body, "POST /echo?|" + body);
+}
+
+TEST_F(HttpTest, ALargeBodyThatStopsComingIsCutOff) {
+  options.limits.body_timeout = 40ms;
+  options.limits.body_rate = 10'000'000;
+  start();
+  auto client = connect();
+  client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n");
+  EXPECT_EQ(client.ask(std::string(100'000, 'b')).status, 408);
+}
+
 TEST_F(HttpTest, AnIdleConnectionIsClosedSilentlyAndABusyOneIsNot) {
   options.limits.idle_timeout = 40ms;
   start();
