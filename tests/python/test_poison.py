@@ -45,25 +45,25 @@ def test_letters_wait_a_moment_for_others_and_hold_nothing_up(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
     fail(dealing, offsets, 3)
     assert (dealing.settle(), dealing.holds_up, dealing._letters) == ([], False, [])
-    clock.now += 0.021
+    clock.now += 0.11
     assert (dealing.settle(), dealing._letters) == ([], [3])
     assert (dealing.pending, offsets.position) == ([], 3)
 
 
 def test_many_letters_wait_no_more_nor_do_those_that_nothing_follows(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
-    fail(dealing, offsets, 100)
+    fail(dealing, offsets, 200)
     assert dealing.holds_up
     dealing.settle()
     fail(dealing, offsets, 1)
     dealing.settle(at_once=True)
-    assert (dealing._letters, offsets.position) == ([100, 1], 101)
+    assert (dealing._letters, offsets.position) == ([200, 1], 201)
 
 
 def test_as_many_are_borne_as_may_wait_and_one_where_the_first_holds_up(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
-    assert dealing.bears == 100
-    fail(dealing, offsets, 97)
+    assert dealing.bears == 200
+    fail(dealing, offsets, 197)
     assert dealing.bears == 3
     assert made("stop").bears == 1
 

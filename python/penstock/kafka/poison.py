@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
 _AGAIN = 1.0  # seconds until dead letters that could not be written are tried again
-_GATHER = 0.02  # seconds that dead letters wait for others: the brokers are asked once for all
-_GATHERED = 100  # of them wait for no more
+_GATHER = 0.1  # seconds that dead letters wait for others: the brokers are asked once for all
+_GATHERED = 200  # of them wait for no more
 _logger = logging.getLogger("penstock")
 
 
