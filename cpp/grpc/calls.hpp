@@ -5,7 +5,6 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,7 +23,6 @@ class Unary final : public Answered {
   Unary(Front& front, Context&& context, Deframer&& deframer, http2::Stream&& stream);
 
   std::size_t take(std::string_view bytes) override;
-  std::span<char> room() override { return over_ ? std::span<char>() : deframer_.room(); }
   void end() override;
   void abandon() override;
   void drain() override;
@@ -51,7 +49,6 @@ class StreamInfer final : public Answered {
   StreamInfer(Front& front, Context&& context, Deframer&& deframer, http2::Stream&& stream);
 
   std::size_t take(std::string_view bytes) override;
-  std::span<char> room() override { return rest_.empty() ? deframer_.room() : std::span<char>(); }
   void end() override;
   void abandon() override;
   void drain() override;

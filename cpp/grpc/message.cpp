@@ -89,18 +89,11 @@ std::optional<Message> Deframer::take(std::string_view& bytes) {
   }
   const std::size_t taken = std::min(bytes.size(), length_ - size_);
   if (size_ + taken > capacity_) grow(length_);
-  char* const place = reinterpret_cast<char*>(memory_.get()) + size_;
-  if (taken > 0 && place != bytes.data()) std::memcpy(place, bytes.data(), taken);
+  if (taken > 0) std::memcpy(reinterpret_cast<char*>(memory_.get()) + size_, bytes.data(), taken);
   size_ += taken;
   bytes.remove_prefix(taken);
   if (size_ < length_) return std::nullopt;
   return finish();
-}
-
-std::span<char> Deframer::room() {
-  if (head_size_ < head_.size()) return {};
-  if (size_ == capacity_) grow(length_);
-  return {reinterpret_cast<char*>(memory_.get()) + size_, capacity_ - size_};
 }
 
 void Deframer::begin() {

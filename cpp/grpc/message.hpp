@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,9 +41,6 @@ class Deframer {
   /// Whether a message has come in part.
   [[nodiscard]] bool within() const noexcept { return head_size_ > 0; }
   [[nodiscard]] std::size_t received() const noexcept { return size_; }
-  /// Where the next bytes of the message that is under way go: `take` does not copy what is there already. None if no
-  /// message is, or its length has not come.
-  [[nodiscard]] std::span<char> room();
 
  private:
   void begin();

@@ -58,17 +58,6 @@ std::string_view Connection::unread() const noexcept {
 void Connection::read() {
   if (!socket_ || reading_ || ended_) return;
   reading_ = true;
-  if (used_ && !waiting_)
-    loop_.read_later(Ref<Peer>(this));
-  else
-    start_read();
-}
-
-void Connection::read_on() {
-  if (socket_) start_read();
-}
-
-void Connection::start_read() {
   if (encrypted()) return await_bytes();
   socket_->async_read_some(make_room(),
                            [self = Ref<Connection>(this)](const boost::system::error_code& error, std::size_t size) {

@@ -22,7 +22,6 @@ class Connection final : public Outbox {
   Connection(Loop& loop, Socket&& socket, Ssl&& ssl, bool crowded);
 
   void start() override;
-  void read_on() override;
   void tick(Clock::time_point now) override;
   void close_if_idle() override;
   void close() override;
@@ -34,7 +33,6 @@ class Connection final : public Outbox {
   void on_wake();
   void turn_away();
   void read();
-  void start_read();
   boost::asio::mutable_buffer make_room();
   void await_bytes();
   void on_readable();
@@ -64,7 +62,7 @@ class Connection final : public Outbox {
   Clock::time_point leave_by_ = Clock::time_point::max();  ///< what is not there then is not waited for: a drain
   bool used_ = false;                                      ///< a request has come
   bool waiting_ = false;                                   ///< a request has come in part; begun_ counts
-  bool reading_ = false;                                   ///< a read is under way, or about to be
+  bool reading_ = false;                                   ///< a read is under way
   bool ended_ = false;                                     ///< the client sends no more
   bool awaits_room_ = false;                               ///< for the socket to take more
 };

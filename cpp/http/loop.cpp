@@ -45,7 +45,6 @@ void Loop::run() {
         polling.lock();
       }
       owner_wants_back_.store(false);
-      read_on();
       context_.run_one();
       if (connections_.size() > 1) context_.poll();  // what others have sent is read first, so that batches form
     }
@@ -78,7 +77,6 @@ bool Loop::assist_until(std::chrono::steady_clock::time_point until) {
     std::unique_lock polling(polling_, std::try_to_lock);
     if (!polling) return assisted;
     assisted = true;
-    read_on();
     std::size_t handled = 0;
     while (handled == 0 && !owner_wants_back_.load() && !context_.stopped()) {
       if (std::chrono::steady_clock::now() >= until) return true;
@@ -126,11 +124,6 @@ void Loop::adopt(Socket&& socket, Protocol protocol) {
 Ref<Peer> Loop::make_peer(Socket&& socket, Ssl&& ssl, Protocol protocol, bool crowded) {
   if (protocol == Protocol::kHttp2) return make_ref<http2::Connection>(*this, std::move(socket), std::move(ssl));
   return make_ref<Connection>(*this, std::move(socket), std::move(ssl), crowded);
-}
-
-void Loop::read_on() {
-  for (const Ref<Peer>& peer : idle_) peer->read_on();
-  idle_.clear();
 }
 
 Ref<Peer> Loop::add(Ref<Peer> peer) {

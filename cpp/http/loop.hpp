@@ -82,9 +82,6 @@ class Loop {
   /// A connection over a socket that this loop has taken.
   Ref<Peer> make_peer(Socket&& socket, Ssl&& ssl, Protocol protocol, bool crowded);
   void remove(Peer& peer);
-  /// Has the peer read on when what there is has been worked off: by then its client may have asked for more, and
-  /// nobody need look in vain before.
-  void read_later(Ref<Peer> peer) { idle_.push_back(std::move(peer)); }
   /// Puts a connection of another protocol, which has taken over the socket, in the place of one.
   void replace(Peer& peer, Ref<Peer> successor);
   void close_idle();
@@ -97,7 +94,6 @@ class Loop {
 
  private:
   Ref<Peer> add(Ref<Peer> peer);
-  void read_on();
   bool assist_until(std::chrono::steady_clock::time_point until);
   void await_tick();
   void tick();
@@ -108,7 +104,6 @@ class Loop {
   boost::asio::steady_timer timer_;
   const std::chrono::milliseconds period_;
   std::vector<Ref<Peer>> connections_;
-  std::vector<Ref<Peer>> idle_;  ///< to read on
   std::function<void()> on_tick_;
   std::mutex polling_;
   std::atomic<bool> owner_wants_back_{false};

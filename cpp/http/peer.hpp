@@ -30,8 +30,6 @@ class Peer : public RefCounted {
 
   /// The rest: the thread that polls the connection's loop.
   virtual void start() = 0;
-  /// Reads on, and asks for nothing else; see Loop::read_later.
-  virtual void read_on() {}
   /// Called about once a second, or more often if a timeout is shorter.
   virtual void tick(Clock::time_point now) = 0;
   /// Takes no more requests, and closes once there is nothing to answer. Part of a drain.

@@ -32,13 +32,6 @@ ssize_t Transport::read(char* to, std::size_t size) {
   return static_cast<ssize_t>(got);
 }
 
-ssize_t Transport::read(std::span<iovec> parts) const {
-  msghdr message{};
-  message.msg_iov = parts.data();
-  message.msg_iovlen = parts.size();
-  return ::recvmsg(descriptor_, &message, MSG_DONTWAIT);
-}
-
 ssize_t Transport::write(const iovec* parts, std::size_t count) {
   if (!ssl_) {
     msghdr message{};

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <utility>
 
 #include <sys/types.h>
@@ -23,8 +22,6 @@ class Transport {
   /// Like recv and sendmsg: how many bytes; 0 at the end of what the client sends; -1 with errno, EAGAIN if it would
   /// have to wait. After EAGAIN the next write has to begin with the same bytes, and at least as many.
   ssize_t read(char* to, std::size_t size);
-  /// The same into several places, one after the other. Not if it is encrypted.
-  ssize_t read(std::span<iovec> parts) const;
   ssize_t write(const iovec* parts, std::size_t count);
   /// Whether bytes may have come that the socket no longer shows as readable. A handshake may leave some, too.
   [[nodiscard]] bool holds_bytes() const noexcept;

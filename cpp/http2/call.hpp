@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,9 +62,6 @@ class Call : public RefCounted {
   /// How many of the bytes are used up. For the others see Stream::consumed: until then the
   /// client sends no more than its window allows.
   virtual std::size_t take(std::string_view bytes) = 0;
-  /// Memory for bytes that are sure to come next, as they are the rest of something whose length is known. What is
-  /// there when `take` gets it is in its place. Good until `take` or until it is destroyed.
-  virtual std::span<char> room() { return {}; }
   /// The client has sent all.
   virtual void end() = 0;
   /// The client has given up, or is gone: nothing can be sent any more.

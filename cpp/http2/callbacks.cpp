@@ -148,10 +148,8 @@ int Session::Callbacks::on_data(nghttp2_session* session, std::uint8_t, std::int
   Session& self = *static_cast<Session*>(user);
   // One stream whose bytes are not used up must not hold up the others.
   nghttp2_session_consume_connection(session, size);
-  StreamState* stream = self.find(id);
-  if (stream == nullptr || self.incoming_ == nullptr) return 0;
-  const Incoming came{Incoming::Kind::kData, Ref<StreamState>(stream), view(bytes, size)};
-  if (self.incoming_->empty() || !self.incoming_->back().grow(came)) self.incoming_->push_back(came);
+  if (StreamState* stream = self.find(id); stream != nullptr && self.incoming_ != nullptr)
+    self.incoming_->push_back({Incoming::Kind::kData, Ref<StreamState>(stream), view(bytes, size)});
   return 0;
 }
 

@@ -19,9 +19,8 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::size_t kReadSize = 256 * 1024;
-constexpr int kReadsInTurn = 4;                   ///< before other connections are looked at
-constexpr int kCancelled = 1;                     ///< of gRPC's codes: the client has given up
-constexpr std::size_t kWorthLanding = 16 * 1024;  ///< bytes of a message; fewer are copied
+constexpr int kReadsInTurn = 4;  ///< before other connections are looked at
+constexpr int kCancelled = 1;    ///< of gRPC's codes: the client has given up
 
 }  // namespace
 
@@ -40,7 +39,7 @@ void Connection::start() {
 void Connection::start(std::string_view bytes) {
   flush();
   if (loop_.shared().draining) close_if_idle();
-  take({&bytes, 1});
+  take(bytes);
   await_bytes();
 }
 
@@ -56,47 +55,28 @@ void Connection::await_bytes() {
 }
 
 void Connection::on_readable() {
-  try {
-    for (int i = 0; i < kReadsInTurn && socket_; ++i)
-      if (!read_some()) break;
-  } catch (const std::bad_alloc&) {  // this client asks for more than there is; the others go on
-    return close();
+  // One a thread, not one a connection: an idle connection keeps no memory for what may come.
+  thread_local const std::unique_ptr<char[]> buffer(new char[kReadSize]);
+  for (int i = 0; i < kReadsInTurn && socket_; ++i) {
+    const ssize_t size = read(buffer.get(), kReadSize);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+    if (size <= 0) return close();
+    try {
+      take({buffer.get(), static_cast<std::size_t>(size)});
+    } catch (const std::bad_alloc&) {  // this client asks for more than there is; the others go on
+      return close();
+    }
+    if (static_cast<std::size_t>(size) < kReadSize) break;
   }
   await_bytes();
 }
 
-/// Whether there may be more to read.
-bool Connection::read_some() {
-  // One a thread, not one a connection: an idle connection keeps no memory for what may come.
-  thread_local const std::unique_ptr<char[]> buffer(new char[kReadSize]);
-  const std::span<char> rest(buffer.get(), kReadSize);
-  const LoneSender sender = encrypted() ? LoneSender() : lone_sender();
-  const std::span<char> room = sender.call ? sender.call->room() : std::span<char>();
-  const FrameCursor::Head* head = room.size() < kWorthLanding ? nullptr : at_.data_of(sender.id);
-  std::optional<Landing> landing;
-  if (head != nullptr) landing.emplace(at_, *head, room, rest);
-  const ssize_t size = landing ? read(landing->parts()) : read(rest.data(), rest.size());
-  if (size < 0 && errno == EINTR) return true;
-  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  if (size <= 0) {
-    close();
-    return false;
-  }
-  const auto got = static_cast<std::size_t>(size);
-  const std::string_view plain(rest.data(), got);
-  if (landing)
-    take(landing->pieces(got));
-  else
-    take({&plain, 1});
-  return got >= kReadSize;
-}
-
-void Connection::take(std::span<const std::string_view> pieces) {
+void Connection::take(std::string_view bytes) {
   heard_ = Clock::now();
   asked_ = false;
-  for (const std::string_view piece : pieces) at_.pass(piece);
   std::vector<Incoming> incoming;
-  const bool sound = receive(pieces, incoming);
+  const bool sound = receive(bytes, incoming);
   {
     const Cork cork;
     dispatch(incoming);
@@ -106,18 +86,14 @@ void Connection::take(std::span<const std::string_view> pieces) {
 }
 
 void Connection::dispatch(std::vector<Incoming>& incoming) {
-  std::size_t used = 0;  // bytes of one stream, piece by piece
-  for (std::size_t i = 0; i < incoming.size(); ++i) {
-    Incoming& item = incoming[i];
+  for (Incoming& item : incoming) {
     StreamState& stream = *item.stream;
     switch (item.kind) {
       case Incoming::Kind::kOpen:
         open(item.stream);
         break;
       case Incoming::Kind::kData:
-        used += stream.call ? stream.call->take(item.bytes) : item.bytes.size();
-        if (i + 1 < incoming.size() && incoming[i + 1].is_more_of(item)) break;
-        consume(stream.id, std::exchange(used, 0));
+        consume(stream.id, stream.call ? stream.call->take(item.bytes) : item.bytes.size());
         break;
       case Incoming::Kind::kEnd:
         if (stream.call) stream.call->end();

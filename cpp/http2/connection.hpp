@@ -1,12 +1,10 @@
 #pragma once
 
 #include <optional>
-#include <span>
 #include <string_view>
 #include <vector>
 
 #include <http/socket.hpp>
-#include <http2/landing.hpp>
 #include <http2/session.hpp>
 
 namespace penstock::http {
@@ -33,9 +31,8 @@ class Connection final : public Session {
   void wake() override;
   void on_wake();
   void await_bytes();
-  bool read_some();
   void on_readable();
-  void take(std::span<const std::string_view> pieces);
+  void take(std::string_view bytes);
   void dispatch(std::vector<Incoming>& incoming);
   void open(const Ref<StreamState>& stream);
   void lose(StreamState& stream) const;
@@ -43,7 +40,6 @@ class Connection final : public Session {
 
   http::Loop& loop_;
   std::optional<http::Socket> socket_;  ///< gone once closed: it must not outlive the loop
-  FrameCursor at_;
   Clock::time_point begun_;
   Clock::time_point heard_;                                ///< when the client last sent something
   Clock::time_point pinged_;                               ///< when it was asked whether it is there

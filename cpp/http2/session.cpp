@@ -54,8 +54,7 @@ class Session::Hold {
 };
 
 Session::Session(http::Gate& gate, const http::Limits& limits, http::Transport&& transport)
-    : gate_(gate), limits_(limits), encrypted_(transport.encrypted()), transport_(std::move(transport)),
-      since_(Clock::now()) {
+    : gate_(gate), limits_(limits), transport_(std::move(transport)), since_(Clock::now()) {
   session_ = Callbacks::make_session(*this);
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, static_cast<std::uint32_t>(limits.streams)},
@@ -261,36 +260,25 @@ void Session::finish_if_done() {
 }
 
 ssize_t Session::read(char* to, std::size_t size) {
-  if (!encrypted_) return transport_.read(to, size);
+  if (!transport_.encrypted()) return transport_.read(to, size);
   const Hold hold(*this);
   return transport_.read(to, size);
 }
 
 bool Session::holds_bytes() {
-  if (!encrypted_) return false;
+  if (!transport_.encrypted()) return false;
   const Hold hold(*this);
   return transport_.holds_bytes();
 }
 
-Session::LoneSender Session::lone_sender() {
+bool Session::receive(std::string_view bytes, std::vector<Incoming>& incoming) {
   const Hold hold(*this);
-  if (gone_ || streams_.size() != 1) return {};
-  const auto& [id, stream] = *streams_.begin();
-  if (stream->client_ended || !stream->call) return {};
-  return {id, stream->call};
-}
-
-bool Session::receive(std::span<const std::string_view> pieces, std::vector<Incoming>& incoming) {
-  const Hold hold(*this);
-  bool sound = true;
+  if (gone_ || finished_ || calmed_) return true;
   incoming_ = &incoming;
-  for (const std::string_view bytes : pieces) {
-    if (gone_ || finished_ || calmed_ || !sound) break;
-    const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-    sound = nghttp2_session_mem_recv(session_, data, bytes.size()) >= 0 || calmed_;
-  }
+  const ssize_t taken =
+      nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   incoming_ = nullptr;
-  return sound;
+  return taken >= 0 || calmed_;
 }
 
 void Session::take_lost(std::vector<Incoming>& incoming) {
@@ -372,7 +360,7 @@ std::vector<Ref<Session::StreamState>> Session::abandon() {
     lost.push_back(std::move(stream));
   }
   streams_.clear();
-  if (encrypted_ && !finished_) transport_.end();
+  if (transport_.encrypted() && !finished_) transport_.end();
   leave_gate();
   return lost;
 }

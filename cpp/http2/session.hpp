@@ -6,7 +6,6 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -80,15 +79,6 @@ class Session : public http::Peer {
     Kind kind;
     Ref<StreamState> stream;
     std::string_view bytes{};
-    [[nodiscard]] bool is_more_of(const Incoming& other) const {
-      return kind == Kind::kData && other.kind == Kind::kData && stream.get() == other.stream.get();
-    }
-    /// Takes in what lies right behind its own bytes in memory.
-    bool grow(const Incoming& next) {
-      if (!next.is_more_of(*this) || bytes.data() + bytes.size() != next.bytes.data()) return false;
-      bytes = {bytes.data(), bytes.size() + next.bytes.size()};
-      return true;
-    }
   };
 
   /// What the timer needs to know.
@@ -100,23 +90,14 @@ class Session : public http::Peer {
     Clock::time_point since;  ///< when writing or finished began
   };
 
-  /// The call of the one stream there is, if the client is still sending.
-  struct LoneSender {
-    std::int32_t id = 0;
-    Ref<Call> call;
-  };
-
   Session(http::Gate& gate, const http::Limits& limits, http::Transport&& transport);
   ~Session() override;
 
   /// Reads from the socket; see Transport::read.
   ssize_t read(char* to, std::size_t size);
-  ssize_t read(std::span<iovec> parts) const { return transport_.read(parts); }
   bool holds_bytes();
-  [[nodiscard]] bool encrypted() const noexcept { return encrypted_; }
-  LoneSender lone_sender();
   /// Takes in what has come. False if the client does not keep to the protocol beyond what can be told to it.
-  bool receive(std::span<const std::string_view> pieces, std::vector<Incoming>& incoming);
+  bool receive(std::string_view bytes, std::vector<Incoming>& incoming);
   /// Streams that were lost other than by what the client sent.
   void take_lost(std::vector<Incoming>& incoming);
   std::vector<Ref<StreamState>> streams();
@@ -153,7 +134,6 @@ class Session : public http::Peer {
 
   http::Gate& gate_;
   const http::Limits& limits_;
-  const bool encrypted_;
   std::atomic<bool> gone_{false};
 
   std::mutex mutex_;           ///< guards all that follows
