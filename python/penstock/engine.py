@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from penstock import _core
 from penstock.errors import GraphClosed, StepError, StreamingError, describe, make_error
 from penstock.event import clone, decode_body
+from penstock.pace import Pace
 from penstock.render import render
 
 if TYPE_CHECKING:
@@ -272,26 +273,11 @@ def _tell(hearers: list[Callable[..., None]], *failure: Any) -> None:
 def _log_failure(step: str, text: str, event_id: str, cause: BaseException | None) -> None:
     if isinstance(cause, asyncio.CancelledError):  # its stack says nothing: it is where the coroutine waited
         text, cause = "its coroutine was cancelled", None
-    exc_info = cause if _stacks.is_next_shown() else None
+    exc_info = cause if _stacks.lets_one() else None
     _logger.error("step '%s' failed on event %s: %s", step, event_id or "-", text, exc_info=exc_info)
 
 
-class _Stacks:
-    """Lets so many stacks a second into the log; to write one takes longer than most steps do."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._shown: deque[float] = deque(maxlen=most)
-
-    def is_next_shown(self) -> bool:
-        now = time.monotonic()
-        if len(self._shown) == self._most and now < self._shown[0] + 1.0:
-            return False
-        self._shown.append(now)
-        return True
-
-
-_stacks = _Stacks(20)
+_stacks = Pace(20)  # to write one takes longer than most steps do
 
 
 def _after_fork() -> None:

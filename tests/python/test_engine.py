@@ -7,7 +7,7 @@ import types
 
 import penstock
 import pytest
-from penstock import engine
+from penstock import engine, pace
 from penstock.errors import DeadlineExceeded, GraphError, StepError
 
 
@@ -351,9 +351,9 @@ server.close()
 
 
 def test_a_flood_of_failures_is_logged_line_by_line_but_with_few_stacks(monkeypatch, caplog):
-    monkeypatch.setattr(engine, "_stacks", engine._Stacks(3))
+    monkeypatch.setattr(engine, "_stacks", engine.Pace(3))
     clock = types.SimpleNamespace(monotonic=lambda: clock.now, now=5.0)
-    monkeypatch.setattr(engine, "time", clock)
+    monkeypatch.setattr(pace, "time", clock)
     for clock.now in (5.0, 5.1, 5.2, 5.3, 5.9, 6.05):
         engine._log_failure("step", "ValueError: no", "7", ValueError("no"))
     assert [record.exc_info is not None for record in caplog.records] == [True, True, True, False, False, True]

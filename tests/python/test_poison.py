@@ -1,4 +1,4 @@
-"""Records that failed for good: their letters are written together, and what cannot be written holds the stream up."""
+"""Records that failed for good: their letters hold nothing up, but for those that cannot be written."""
 
 import types
 
@@ -9,14 +9,25 @@ from penstock.kafka.poison import Failed, Poison
 from penstock.kafka.settings import Reading
 
 
-class Letters(list):
-    """Takes the place of the topic: each entry is how many letters came at once."""
+class Letters:
+    """Takes the place of the topic: letters are on their way until somebody looks."""
 
     takes = True
 
-    def write(self, letters):
-        self.append(len(list(letters)))
-        return [self.takes] * self[-1]
+    def __init__(self):
+        self.sent = 0
+        self.looks = []
+        self._on_the_way = []
+
+    def send(self, _message, _failure, heard):
+        self.sent += 1
+        self._on_the_way.append(heard)
+
+    def look(self, timeout):
+        self.looks.append(timeout)
+        heard, self._on_the_way = self._on_the_way, []
+        for tell in heard:
+            tell(self.takes)
 
 
 @pytest.fixture
@@ -41,30 +52,31 @@ def fail(dealing, offsets, count):
         dealing.add(Failed(message, offsets, delivery, "step", "ValueError", "no"))
 
 
-def test_letters_wait_a_moment_for_others_and_hold_nothing_up(clock):
+def test_letters_are_sent_at_once_and_hold_nothing_up_while_they_are_on_their_way(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
     fail(dealing, offsets, 3)
-    assert (dealing.settle(), dealing.holds_up, dealing._letters) == ([], False, [])
-    clock.now += 0.11
-    assert (dealing.settle(), dealing._letters) == ([], [3])
-    assert (dealing.pending, offsets.position) == ([], 3)
-
-
-def test_many_letters_wait_no_more_nor_do_those_that_nothing_follows(clock):
-    dealing, offsets = made("dead_letter"), Offsets(0)
-    fail(dealing, offsets, 200)
-    assert dealing.holds_up
+    assert (dealing.settle(), dealing._letters.sent, offsets.position, dealing.holds_up) == ([], 3, 0, False)
     dealing.settle()
-    fail(dealing, offsets, 1)
-    dealing.settle(at_once=True)
-    assert (dealing._letters, offsets.position) == ([200, 1], 201)
+    assert (dealing.pending, offsets.position, dealing._letters.looks) == ([], 3, [0.0])
 
 
-def test_as_many_are_borne_as_may_wait_and_one_where_the_first_holds_up(clock):
+def test_as_many_are_borne_as_may_be_on_their_way_and_then_one_of_them_is_waited_for(clock):
     dealing, offsets = made("dead_letter"), Offsets(0)
     assert dealing.bears == 200
-    fail(dealing, offsets, 197)
-    assert dealing.bears == 3
+    fail(dealing, offsets, 150)
+    dealing.settle()
+    fail(dealing, offsets, 50)
+    assert (dealing.bears, dealing.holds_up) == (0, True)
+    dealing._letters.look = dealing._letters.looks.append  # nothing has come yet
+    dealing.settle()
+    dealing.settle()
+    assert (dealing.holds_up, dealing._letters.looks) == (True, [0.0, 0.01])
+    del dealing._letters.look
+    dealing.settle()
+    assert (dealing.bears, offsets.position) == (200, 200)
+
+
+def test_where_the_first_holds_up_one_is_borne(clock):
     assert made("stop").bears == 1
 
 
@@ -72,14 +84,23 @@ def test_letters_that_cannot_be_written_hold_the_stream_up_until_they_can(clock)
     dealing, offsets = made("dead_letter"), Offsets(0)
     dealing._letters.takes = False
     fail(dealing, offsets, 2)
-    dealing.settle(at_once=True)
-    assert (dealing.holds_up, offsets.position) == (True, 0)
-    dealing.settle(at_once=True)
-    assert dealing._letters == [2]  # not before a second is over
+    dealing.settle()
+    dealing.settle()
+    assert (dealing.holds_up, offsets.position, dealing._letters.sent) == (True, 0, 2)
+    dealing.settle()
+    assert dealing._letters.sent == 2  # not before a second is over
     dealing._letters.takes = True
     clock.now += 1.1
     dealing.settle()
-    assert (dealing._letters, dealing.holds_up, offsets.position) == ([2, 2], False, 2)
+    dealing.settle()
+    assert (dealing._letters.sent, dealing.holds_up, offsets.position) == (4, False, 2)
+
+
+def test_those_of_a_partition_that_went_elsewhere_are_not_sent(clock):
+    dealing, offsets = made("dead_letter"), Offsets(0)
+    fail(dealing, offsets, 2)
+    offsets.revoke()
+    assert (dealing.settle(), dealing.pending, dealing._letters.sent) == ([], [], 0)
 
 
 def test_a_partition_that_is_to_stop_holds_up_at_once(clock):
@@ -88,3 +109,14 @@ def test_a_partition_that_is_to_stop_holds_up_at_once(clock):
     assert dealing.holds_up
     assert [failed.text for failed in dealing.settle()] == ["no"]
     assert offsets.position == 0
+
+
+def test_a_flood_of_letters_has_few_lines_in_the_log_and_one_for_the_rest(clock, caplog):
+    dealing, offsets = made("dead_letter"), Offsets(0)
+    fail(dealing, offsets, 100)
+    dealing.settle()
+    dealing.settle()
+    assert [line.split(": ", 1)[0] for line in caplog.messages] == ["in[0]@7 is a dead letter"] * 20
+    clock.now += 1.1
+    dealing.settle()
+    assert caplog.messages[20:] == ["80 more records are dead letters; their headers say why"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import StreamError
@@ -62,36 +62,34 @@ class DeadLetters:
             logger=logging.getLogger("penstock.kafka"),
         )
 
-    def write(self, letters: Iterable[tuple[Any, dict[str, Any]]]) -> list[bool]:
-        """Write messages, each with what is known about its failure; tell which of them the brokers have."""
-        written: list[bool] = []
+    def send(self, message: Any, failure: dict[str, Any], heard: Callable[[bool], None]) -> None:
+        """Send a message with what is known about its failure; `heard` is told whether the brokers have it.
+
+        That is in this call, in one of `look`, or in `close`.
+        """
+        headers = headers_of(message, failure | self._about)
         if self._transactions is not None:
-            return self._write_along(letters, self._transactions)
+            heard(self._send_along(message, headers, self._transactions))
+            return
+        report = functools.partial(_report, heard)
         try:
-            for place, (message, failure) in enumerate(letters):
-                written.append(False)
-                self._producer.produce(
-                    self.topic,
-                    value=message.value(),
-                    key=message.key(),
-                    headers=headers_of(message, failure | self._about),
-                    on_delivery=functools.partial(_report, written, place),
-                )
+            self._producer.produce(self.topic, message.value(), message.key(), headers=headers, on_delivery=report)
         except self._failures as error:
             _logger.error("a dead letter could not be sent to %s: %s", self.topic, error)
-        self._producer.flush(_SECONDS + 1.0)
-        return written
+            heard(False)
 
-    def _write_along(self, letters: Iterable[tuple[Any, dict[str, Any]]], transactions: Transactions) -> list[bool]:
-        written: list[bool] = []
+    def look(self, timeout: float) -> None:
+        """Hear what became of letters; wait so long if there is nothing to hear yet."""
+        if self._transactions is None:
+            self._producer.poll(timeout)
+
+    def _send_along(self, message: Any, headers: list[tuple[str, bytes]], transactions: Transactions) -> bool:
         try:
-            for message, failure in letters:
-                headers = headers_of(message, failure | self._about)
-                transactions.produce(self.topic, message.value(), message.key(), headers=headers)
-                written.append(True)
+            transactions.produce(self.topic, message.value(), message.key(), headers=headers)
         except StreamError as error:
             _logger.error("a dead letter could not be sent: %s", error)
-        return written
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -99,11 +97,10 @@ class DeadLetters:
             self._producer.flush(1.0)
 
 
-def _report(written: list[bool], place: int, error: Any, _message: Any) -> None:
-    if error is None:
-        written[place] = True
-    else:
+def _report(heard: Callable[[bool], None], error: Any, _message: Any) -> None:
+    if error is not None:
         _logger.error("a dead letter was refused: %s", error.str())
+    heard(error is None)
 
 
 def headers_of(message: Any, failure: dict[str, Any]) -> list[tuple[str, bytes]]:

@@ -185,7 +185,7 @@ class KafkaSource:
             self._take(_MOMENT)
         elif waiting or self._poison.pending or self._commits.holding:
             probing = self._commits.holding or any(assignment.probing for assignment in waiting)
-            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK, self._poison.bears)
+            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK, max(1, self._poison.bears))
             if full and not probing and time.monotonic() < self._look_at:
                 return
             self._take(0.0)
@@ -263,8 +263,7 @@ class KafkaSource:
         for origin, offsets, delivery, step, _status, kind, message, cause in self._source.take_failed():
             if kind != "GraphClosed" and not offsets.revoked and not self._commits.undoing:
                 self._poison.add(Failed(origin, offsets, delivery, step, kind, message, cause))
-        at_once = self._halting or self._closing or not self._source.in_flight
-        for failed in () if self._commits.undoing else self._poison.settle(at_once=at_once):
+        for failed in () if self._commits.undoing else self._poison.settle():
             assignment = self._assigned.get((failed.message.topic(), failed.message.partition()))
             if assignment is not None and not assignment.stopped:
                 self._commits.stop_at(assignment, failed.message.offset())
