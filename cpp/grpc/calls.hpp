@@ -66,6 +66,7 @@ class StreamInfer final : public Answered {
     std::string id;
     Ref<Completion> completion;
     std::optional<Pieces> answer;
+    bool in_parts = false;       ///< it is answered in parts, so its answer may take as long as it likes
     std::function<void()> turn;  ///< it has parts to send, once it is its turn
   };
   /// What is to be done when the mutex is free again.
@@ -80,6 +81,7 @@ class StreamInfer final : public Answered {
   void go_on();
   bool takes_more();
   std::deque<Slot>::iterator find(std::uint64_t number);
+  bool may_send_parts(std::uint64_t number, std::function<void()>& then, Aftermath& after);
   [[nodiscard]] bool is_turn(std::deque<Slot>::iterator slot);
   void settle(Aftermath& after);
   static void finish_up(Aftermath& after);

@@ -45,7 +45,9 @@ bool StreamInfer::takes_more() {
 
 std::uint64_t StreamInfer::add_slot(std::string id) {
   const std::lock_guard lock(mutex_);
-  slots_.push_back(Slot{next_, std::move(id), {}, {}, {}});
+  Slot& slot = slots_.emplace_back();
+  slot.number = next_;
+  slot.id = std::move(id);
   return next_++;
 }
 
@@ -159,25 +161,34 @@ void StreamInfer::done(std::uint64_t number) {
 
 /// Once nothing can be sent any more there is room for everything: whoever sends must not wait.
 bool StreamInfer::has_room(std::uint64_t number, std::function<void()>&& then) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto slot = find(number);
-    if (over_ || slot == slots_.end()) return true;
-    if (!is_turn(slot)) {
-      slot->turn = std::move(then);
-      return false;
-    }
-  }
-  return stream_.has_room(std::move(then));
+  Aftermath after;
+  const bool may = may_send_parts(number, then, after);
+  finish_up(after);
+  return may && stream_.has_room(std::move(then));
+}
+
+/// Keeps `then` for the turn of the message if that has not come.
+bool StreamInfer::may_send_parts(std::uint64_t number, std::function<void()>& then, Aftermath& after) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = find(number);
+  if (over_ || slot == slots_.end()) return true;
+  const bool known = std::exchange(slot->in_parts, true);
+  const bool may = is_turn(slot);
+  if (!may) slot->turn = std::move(then);
+  if (!known) settle(after);  // those behind it need not wait any more
+  return may;
 }
 
 std::deque<StreamInfer::Slot>::iterator StreamInfer::find(std::uint64_t number) {
   return std::find_if(slots_.begin(), slots_.end(), [number](const Slot& slot) { return slot.number == number; });
 }
 
-/// No earlier message with the same id waits for its own answer.
+/// Whole answers go in the order of their messages, as Triton's do; those in parts wait, and are waited for, only
+/// where the id is the same.
 bool StreamInfer::is_turn(std::deque<Slot>::iterator slot) {
-  return std::none_of(slots_.begin(), slot, [&](const Slot& earlier) { return earlier.id == slot->id; });
+  return std::none_of(slots_.begin(), slot, [&](const Slot& earlier) {
+    return earlier.id == slot->id || !(earlier.in_parts || slot->in_parts);
+  });
 }
 
 /// A message has been answered. With the mutex held.
