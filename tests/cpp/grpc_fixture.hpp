@@ -152,7 +152,7 @@ class Client {
     return pump([&] { return pings_ > 0; });
   }
   /// What has been sent of a stream: the rest waits for the server to make room.
-  std::size_t unsent(std::int32_t id) { return uploads_[id].bytes.size(); }
+  std::size_t unsent(std::int32_t id) { return uploads_[id].left(); }
   void raw(std::string_view bytes) const { EXPECT_GT(::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL), 0); }
   /// Takes in what comes until nothing has for a moment.
   void settle() {
@@ -163,7 +163,9 @@ class Client {
  private:
   struct Upload {
     std::string bytes;
+    std::size_t sent = 0;
     bool last = false;
+    [[nodiscard]] std::size_t left() const { return bytes.size() - sent; }
   };
 
   void make_session() {
@@ -204,11 +206,11 @@ class Client {
   static ssize_t read(nghttp2_session*, std::int32_t, std::uint8_t* to, std::size_t size, std::uint32_t* flags,
                       nghttp2_data_source* source, void*) {
     Upload& upload = *static_cast<Upload*>(source->ptr);
-    const std::size_t taken = std::min(size, upload.bytes.size());
+    const std::size_t taken = std::min(size, upload.left());
     if (taken == 0 && !upload.last) return NGHTTP2_ERR_DEFERRED;
-    upload.bytes.copy(reinterpret_cast<char*>(to), taken);
-    upload.bytes.erase(0, taken);
-    if (upload.bytes.empty() && upload.last) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    upload.bytes.copy(reinterpret_cast<char*>(to), taken, upload.sent);
+    upload.sent += taken;
+    if (upload.left() == 0 && upload.last) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(taken);
   }
 
