@@ -73,7 +73,9 @@ class _Builder(StepBuilder):
         for name, step in part.graph.steps.items():
             followers = shape.followers[name] + shape.returns[name]
             if isinstance(step, QueueStep):
-                place = self._queue(step, name, answers=name in answering, read=name in part.to_others or followers)
+                read = name in part.to_others or bool(followers)
+                ends = name == shape.responder and not read
+                place = self._queue(step, name, answers=name in answering, read=read, ends=ends)
             else:
                 place = self._step(step, name, followers, answers=name in answering, may_answer=bool(answering))
             if name in part.from_queues:
@@ -188,11 +190,9 @@ class _Builder(StepBuilder):
         self._core.connect(index, choice)
         return Place(index, [choice], [index, choice])
 
-    def _queue(self, step: QueueStep, name: str, *, answers: bool, read: Any) -> Place:
+    def _queue(self, step: QueueStep, name: str, *, answers: bool, read: bool, ends: bool) -> Place:
         part = self._transactions if self._guarded is not None and name in self._guarded.steps else None
-        kind, function, stream, most = queue_step(
-            step, name, self._context, read=bool(read), answers=answers, transactions=part
-        )
+        kind, function, stream, most = queue_step(step, name, self._context, read=read, ends=ends, transactions=part)
         if stream is not None:
             self._streams[name] = stream
             self.closers.append(stream.close)

@@ -81,7 +81,7 @@ def queue_step(
     context: Any,
     *,
     read: bool,
-    answers: bool,
+    ends: bool,
     transactions: Transactions | None = None,
 ) -> tuple[str, Callable[..., Any] | None, Any, int]:
     """Return the kind of the core's step for a queue, what it calls, its stream, and how many events it takes at once.
@@ -94,8 +94,9 @@ def queue_step(
         The queue.
     read : bool
         Whether a step reads it, here or in another function.
-    answers : bool
-        Whether it ends a graph whose last step answers: a queue answers None.
+    ends : bool
+        Whether it ends a graph whose last step answers: a queue answers None. At the end of a catcher's path it
+        answers what the catcher has made of the failure.
     transactions : Transactions, optional
         What its records are part of.
 
@@ -120,7 +121,6 @@ def queue_step(
     except PenstockError as error:
         raise GraphError(f"step '{name}': {error}") from error
     most = int(getattr(sink.stream, "batch_size", 1))
-    ends = answers and not read
     if most == 1:
         return "map", _ending(sink) if ends else sink.do_event, sink.stream, most
     if sink.push_rows is not None and not ends:

@@ -353,6 +353,17 @@ def test_a_queue_at_the_end_of_an_async_graph_keeps_the_record():
     assert server.graph["q"]._stream.event_list == [6]
 
 
+@pytest.mark.parametrize("path", ["dummy://", "failures.jsonl"])
+def test_a_catcher_whose_path_ends_in_a_queue_answers_its_result(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    fn = penstock.new_function("catches")
+    graph = fn.set_topology("flow")
+    graph.to("(1 / event)", "divide").respond().error_handler("catcher")
+    graph.add_step("({'caught': event})", "catcher", after="").to(">>", "failures", path=path)
+    with fn.to_mock_server() as server:
+        assert server.test(body=0) == {"caught": 0}
+
+
 def test_a_queue_writes_to_a_file_which_is_closed_with_the_graph(tmp_path):
     with queue_graph("async", str(tmp_path / "out.jsonl"), full_event=True).to_mock_server() as server:
         for n in range(3):
