@@ -30,6 +30,8 @@ class ErrorStream:
         The function that it happened in.
     worker : str or int
         The worker that it happened in.
+    options : dict, optional
+        What the stream takes beside its path.
 
     Examples
     --------
@@ -39,9 +41,11 @@ class ErrorStream:
     'step'
     """
 
-    def __init__(self, path: str, *, function_uri: str = "", worker: Any = 0) -> None:
+    def __init__(
+        self, path: str, *, function_uri: str = "", worker: Any = 0, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
-        self.stream: Any = open_stream(path)
+        self.stream: Any = open_stream(path, **(options or {}))
         self._base = {"function_uri": function_uri, "worker": worker, "host": socket.gethostname()}
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None

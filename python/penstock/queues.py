@@ -69,6 +69,20 @@ def streams_read(part: Part) -> dict[str, tuple[QueueStep, list[str]]]:
     return {name: found for name, found in read.items() if _is_read_here(found[0])}
 
 
+def reached_as(path: str | None, graph: Any, triggers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the options of a stream beside the graph: a topic is reached as a queue or trigger at its brokers is."""
+    from penstock.streams import scheme_of
+
+    if scheme_of(path) != "kafka":
+        return {}
+    from penstock.kafka.settings import connection_to
+
+    steps = getattr(graph, "steps", {}).values()
+    queues = [step for step in steps if isinstance(step, QueueStep) and scheme_of(step.path) == "kafka"]
+    connection = connection_to(path or "", queues, [one for one in triggers.values() if "kafka" in one["kind"]])
+    return {"producer_options": connection}
+
+
 def _is_read_here(queue: QueueStep) -> bool:
     from penstock.streams import scheme_of
 

@@ -19,6 +19,7 @@ from penstock.event import Response, is_json
 from penstock.function_spec import Metadata
 from penstock.graph import RootFlowStep, graph_from_dict
 from penstock.partition import function_here
+from penstock.queues import reached_as
 from penstock.resolve import Resolver
 from penstock.secret_store import SecretStore
 from penstock.server_text import WrittenServer, refuse_foreign, server_arguments
@@ -318,7 +319,8 @@ class GraphServer(WrittenServer):
         """
         before = self._errors
         uri, worker = self.metadata.uri, self.context.worker_id
-        self._errors = ErrorStream(path, function_uri=uri, worker=worker) if path else None
+        options = reached_as(path, self.graph, self.triggers or {})
+        self._errors = ErrorStream(path, function_uri=uri, worker=worker, options=options) if path else None
         self.error_stream = path or ""
         if before is not None:
             before.close()

@@ -230,11 +230,9 @@ def _hurry(processes: Sequence[Process]) -> None:
 
 def _check_brokers(fn: ServingFunction) -> None:
     """Raise if a queue names no brokers, and nobody else does: no process could start, however often it is tried."""
-    from penstock.kafka.settings import address_of
+    from penstock.kafka.settings import address_of, brokers_of
     from penstock.streams import scheme_of
 
     for step in fn.spec.graph.get_children() if isinstance(fn.spec.graph, RootFlowStep) else ():
         if isinstance(step, QueueStep) and scheme_of(step.path) == "kafka":
-            options = step.queue_options
-            named = options.get("kafka_brokers") or (options.get("producer_options") or {}).get("bootstrap.servers")
-            address_of(step.path or "", named)
+            address_of(step.path or "", brokers_of(step.queue_options))

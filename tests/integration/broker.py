@@ -109,7 +109,9 @@ def start(directory=DEFAULT_DIR, port=0, settings=()):
     """Start the broker unless it runs; wait until it answers; return its address.
 
     Port 0 means the port that this directory had last, else any free one.
-    `settings` are further 'key=value' broker settings, for a start that starts.
+    `settings` are further 'key=value' broker settings, for a start that starts;
+    in them, {host}, {port} and {controller_port} stand for what they are, and
+    {other_port} for a free one, for a further listener.
     """
     home = Path(directory).resolve()
     with locked(home / "lock"):
@@ -120,6 +122,11 @@ def start(directory=DEFAULT_DIR, port=0, settings=()):
             raise KafkaError(f"the broker in {home} already runs, on port {state['port']}")
         await_answer(home, state)
     return address(state)
+
+
+def other_address(directory):
+    """The address of a further listener, at {other_port}."""
+    return address({"port": read_state(Path(directory).resolve())["other_port"]})
 
 
 def stop(directory=DEFAULT_DIR, kill=False):
@@ -151,16 +158,14 @@ def status(directory=DEFAULT_DIR):
 def launch(home, port, last, settings):
     """Write the settings, format the storage if it is new, start the process."""
     try:
-        port, controller_port = choose_ports(port or (last["port"] if last else 0))
+        ports = choose_ports(port or (last["port"] if last else 0))
     except (OSError, OverflowError) as error:
         if port:
             raise KafkaError(f"port {port} cannot be had: {error}") from error
-        port, controller_port = choose_ports(0)
+        ports = choose_ports(0)
+    known = {"host": HOST, "data": home / "data", **ports}
     config = home / "server.properties"
-    config.write_text(
-        SETTINGS.format(host=HOST, port=port, controller_port=controller_port, data=home / "data")
-        + "".join(f"{line}\n" for line in settings)
-    )
+    config.write_text(SETTINGS.format(**known) + "".join(f"{line.format(**known)}\n" for line in settings))
     java = [*JAVA, "-cp", f"{jars()}/*"]
     if not (home / "data" / "meta.properties").exists():
         # The id is 16 bytes in base64; a leading '-' would read as an option.
@@ -173,7 +178,7 @@ def launch(home, port, last, settings):
             cwd=home,
         )
     )
-    state = {"pid": pid, "born": born(pid), "port": port}
+    state = {"pid": pid, "born": born(pid), **ports}
     (home / "state.json").write_text(json.dumps(state))
     return state
 
@@ -273,12 +278,14 @@ def address(state):
 
 
 def choose_ports(port):
-    """The broker's port, any free one if `port` is 0, and one for its controller."""
-    with socket.socket() as broker, socket.socket() as controller:
+    """The broker's port, any free one if `port` is 0, one for its controller and one for what else it is to hear."""
+    with socket.socket() as broker, socket.socket() as controller, socket.socket() as other:
         broker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         broker.bind((HOST, port))
         controller.bind((HOST, 0))
-        return broker.getsockname()[1], controller.getsockname()[1]
+        other.bind((HOST, 0))
+        names = ("port", "controller_port", "other_port")
+        return dict(zip(names, (one.getsockname()[1] for one in (broker, controller, other)), strict=True))
 
 
 def wait_until(condition, timeout_s):

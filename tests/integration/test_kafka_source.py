@@ -5,7 +5,11 @@ import subprocess
 import sys
 import time
 
+import confluent_kafka
+import penstock
 import pytest
+from penstock.kafka.settings import of_queue
+from penstock.kafka.source import KafkaSource
 from penstock.streams import open_stream
 from served import Served
 
@@ -238,16 +242,16 @@ def test_dead_letters_are_shown_and_go_back_where_they_came_from(app, kafka):
     kafka.write("q1", [(b"k", b'"bad"', [("trace", b"t1")])])
     child = app("--function", "child", settings=options)
     kafka.read("dead", 1)
-    shown = penstock("dlq", "show", kafka.path("dead"), "--limit", "1")
+    shown = command_line("dlq", "show", kafka.path("dead"), "--limit", "1")
     letter = json.loads(shown)
     assert (letter["key"], letter["value"], letter["message"]) == ("k", '"bad"', "no number")
-    assert penstock("dlq", "replay", kafka.path("dead"), "--limit", "1") == "1 sent back\n"
+    assert command_line("dlq", "replay", kafka.path("dead"), "--limit", "1") == "1 sent back\n"
     again = kafka.read("dead", 2)[1]
     headers = dict(again.headers())
     assert headers["penstock.error.attempts"] == b"2"
     assert headers["trace"] == b"t1"
     # Each once, although what fails again is there again at once.
-    assert penstock("dlq", "replay", kafka.path("dead")) == "1 sent back\n"
+    assert command_line("dlq", "replay", kafka.path("dead")) == "1 sent back\n"
     assert dict(kafka.read("dead", 3)[2].headers())["penstock.error.attempts"] == b"3"
     assert child.stop()[0] == 0
 
@@ -259,7 +263,7 @@ def test_little_room_slows_the_source_and_loses_nothing(app, kafka):
     assert child.stop()[0] == 0
 
 
-def penstock(*arguments):
+def command_line(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "penstock", *arguments], capture_output=True, text=True, timeout=60, check=True
     ).stdout
@@ -284,8 +288,8 @@ def test_a_topic_of_dead_letters_that_is_not_there_is_an_error_and_an_empty_one_
         )
         assert (done.returncode, "Unknown topic" in done.stderr) == (1, True)
     path = kafka.make("dead", 3)
-    assert penstock("dlq", "show", path) == ""
-    assert penstock("dlq", "replay", path) == "0 sent back\n"
+    assert command_line("dlq", "show", path) == ""
+    assert command_line("dlq", "replay", path) == "0 sent back\n"
 
 
 @pytest.mark.timeout(60)
@@ -309,3 +313,31 @@ def test_who_looks_at_dead_letters_may_say_how_the_client_connects(kafka):
     ):
         done = subprocess.run([*command, "--client", setting], capture_output=True, text=True, timeout=30, check=False)
         assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+
+
+class Unled(confluent_kafka.Consumer):
+    """A client that meets a partition which nobody leads yet, as one has that has just been made."""
+
+    asked = 0
+
+    def get_watermark_offsets(self, *given, **more):
+        self.asked += 1
+        if self.asked == 1:
+            raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(6, "Not leader for partition"))
+        return super().get_watermark_offsets(*given, **more)
+
+
+@pytest.mark.timeout(60)
+def test_a_partition_that_nobody_leads_yet_is_waited_for(kafka, monkeypatch):
+    monkeypatch.setattr(confluent_kafka, "Consumer", Unled)
+    reading = of_queue(kafka.make("new"), {}, group=kafka.name("g"))
+    fn = penstock.new_function("f")
+    fn.set_topology("flow").to(name="same", handler="(event)")
+    with fn.to_mock_server() as server:
+        source = KafkaSource(reading, server.engine.core)
+        source.start()
+        try:
+            kafka.settled("new", kafka.name("g"))
+        finally:
+            source.close()
+    assert source._consumer.asked > 1

@@ -4,7 +4,16 @@ import contextlib
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 
 class Topics:
@@ -28,6 +37,25 @@ class Topics:
         for made in self._admin.create_topics([topic]).values():
             made.result()
         return self.path(name)
+
+    def appears(self, name):
+        """Wait for a topic that somebody else makes."""
+        end = time.monotonic() + 30
+        while self.name(name) not in self._admin.list_topics(timeout=10).topics:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def allow(self, user, *kinds):
+        """Have a user do all with what begins with the prefix; kinds are those of Kafka, such as TOPIC."""
+        bindings = [
+            AclBinding(
+                *(ResourceType[kind], self._prefix, ResourcePatternType.PREFIXED),
+                *(f"User:{user}", "*", AclOperation.ALL, AclPermissionType.ALLOW),
+            )
+            for kind in kinds
+        ]
+        for done in self._admin.create_acls(bindings).values():
+            done.result()
 
     def drop(self, name):
         for dropped in self._admin.delete_topics([self.name(name)]).values():

@@ -5,8 +5,9 @@ import pytest
 from penstock.errors import GraphError
 from penstock.kafka.dead_letters import attempts_of, headers_of
 from penstock.kafka.journal import Journal
-from penstock.kafka.settings import address_of, of_queue, of_trigger
+from penstock.kafka.settings import address_of, connection_of, of_queue, of_trigger
 from penstock.kafka.source import KafkaSource
+from penstock.queues import reached_as
 
 
 def test_brokers_are_the_paths_the_queues_or_the_environments(monkeypatch):
@@ -140,6 +141,43 @@ def test_what_is_of_the_environment_is_looked_up_there(monkeypatch):
     monkeypatch.delenv("KAFKA_PASS")
     with pytest.raises(GraphError, match=r"sasl.password is \$\{KAFKA_PASS\}, and that variable is not set"):
         of_queue("kafka://host/q", options, group="g")
+
+
+def test_who_names_certificates_wants_tls():
+    for options in ("client_options", "producer_options"):
+        said = {"sasl_user": "me", "sasl_pass": "-", options: {"ssl.ca.location": "ca.pem"}}
+        assert connection_of(said)["security.protocol"] == "SASL_SSL"
+    assert connection_of({"sasl_user": "me", "sasl_pass": "-"})["security.protocol"] == "SASL_PLAINTEXT"
+
+
+def test_credentials_that_are_switched_off_are_none():
+    assert connection_of({"sasl": {"enable": False, "user": "me", "password": "-"}}) == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trigger_args": {"extra_attributes": {"caCert": "PEM", "maxProcessingTime": "9s"}}},
+        {"client_options": {"security.protocol": "SSL", "ssl.ca.pem": "PEM", "group.protocol": "consumer"}},
+        {"producer_options": {"security.protocol": "SSL", "ssl.ca.pem": "PEM", "linger.ms": 5}},
+    ],
+)
+def test_reader_and_writer_connect_alike(options):
+    expected = {"security.protocol": "SSL", "ssl.ca.pem": "PEM"}
+    assert connection_of(options) == expected
+    assert of_queue("kafka://host/q", options, group="g").producer() == expected
+
+
+def test_a_topic_beside_the_graph_is_reached_as_others_at_its_brokers(monkeypatch):
+    monkeypatch.setenv("PENSTOCK_KAFKA", "c:1")
+    fn = penstock.new_function("f")
+    graph = fn.set_topology("flow")
+    graph.to(">>", "other", path="kafka://a:1/q", caCert="A").to(">>", "q", path="kafka://a:1,b:1/q", caCert="AB")
+    trigger = {"kind": "kafka-cluster", "attributes": {"brokers": ["c:1"], "caCert": "C"}}
+    for path, pem in (("kafka://b:1,a:1/errors", "AB"), ("kafka:///errors", "C"), ("kafka://d:1/errors", None)):
+        found = reached_as(path, graph, {"in": trigger})
+        assert found["producer_options"].get("ssl.ca.pem") == pem
+    assert reached_as("failures.jsonl", graph, {"in": trigger}) == {}
 
 
 def test_a_setting_that_the_client_does_not_know_is_one_clear_line():

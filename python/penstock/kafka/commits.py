@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from penstock.kafka.settings import Reading
 
 _LOOK = 0.1  # seconds between tries
+_ANSWER_SECONDS = 3.0  # of which a drain may have to wait for one
 _PASSING_SECONDS = 2.0  # a rebalance takes no longer
 _logger = logging.getLogger("penstock")
 
@@ -92,6 +93,19 @@ class Commits:
                 self.consumer.commit(offsets=due, asynchronous=True)
             except self._kafka.KafkaException as error:
                 self.heard(error, due)
+
+    def before(self, partitions: list[Any]) -> dict[tuple[str, int], Any]:
+        """Ask where the group is in these partitions.
+
+        Raises
+        ------
+        KafkaException
+            There is no answer now.
+        """
+        found = self.consumer.committed(partitions, timeout=_ANSWER_SECONDS) if partitions else []
+        if error := next((partition.error for partition in found if partition.error is not None), None):
+            raise self._kafka.KafkaException(error)
+        return {(partition.topic, partition.partition): partition for partition in found}
 
     def heard(self, error: Any, partitions: Iterable[Any]) -> None:
         """Hear what became of a commit that was not waited for."""

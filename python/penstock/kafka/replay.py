@@ -11,9 +11,11 @@ from penstock.errors import StreamError
 from penstock.extras import load_extra
 from penstock.kafka.dead_letters import ATTEMPTS, PREFIX
 from penstock.kafka.settings import address_of, from_environment
+from penstock.kafka.trouble import Trouble, refusal
 
 _GROUP = "penstock-dlq"
 _NET_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0  # until it is clear that the brokers are not reached
 _JOIN_SECONDS = 60.0  # a member of the group that was killed is missed after 45
 
 
@@ -24,14 +26,15 @@ def letters_of(
 
     `client` are further settings of the client, under its own names; ``${NAME}`` stands for an environment variable.
     """
-    consumer, kafka, topic = _consumer(path, "show", from_environment(client or {}))
+    trouble = Trouble()
+    consumer, kafka, topic = _consumer(path, "show", from_environment(client or {}), trouble)
     try:
         ends = _ends(consumer, kafka, topic)
         consumer.assign([kafka.TopicPartition(topic, number, 0) for number in ends])
         for message in _messages(consumer, kafka, limit, ends):
             yield _described(message)
     except kafka.KafkaException as error:
-        raise StreamError(f"cannot read {topic}: {error}") from error
+        raise StreamError(trouble.behind(f"cannot read {topic}: {error.args[0].str()}")) from error
     finally:
         consumer.close()
 
@@ -43,7 +46,8 @@ def replay(path: str, *, limit: int | None = None, client: Mapping[str, Any] | N
     that of `letters_of`.
     """
     settings = from_environment(client or {})
-    consumer, kafka, topic = _consumer(path, "replay", settings)
+    trouble = Trouble()
+    consumer, kafka, topic = _consumer(path, "replay", settings, trouble)
     sent = 0
     try:
         producer = kafka.Producer(
@@ -57,13 +61,13 @@ def replay(path: str, *, limit: int | None = None, client: Mapping[str, Any] | N
             consumer.commit(message, asynchronous=False)
             sent += 1
     except kafka.KafkaException as error:
-        raise StreamError(f"cannot replay {topic}: {error}") from error
+        raise StreamError(trouble.behind(f"cannot replay {topic}: {error.args[0].str()}")) from error
     finally:
         consumer.close()
     return sent
 
 
-def _consumer(path: str, what: str, client: dict[str, Any]) -> tuple[Any, Any, str]:
+def _consumer(path: str, what: str, client: dict[str, Any], trouble: Trouble) -> tuple[Any, Any, str]:
     kafka = load_extra("confluent_kafka", "kafka", f"the stream '{path}'")
     brokers, topic = address_of(path)
     settings = {
@@ -72,16 +76,21 @@ def _consumer(path: str, what: str, client: dict[str, Any]) -> tuple[Any, Any, s
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
+        "error_cb": trouble,
     } | client
     try:
         return kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka")), kafka, topic
     except kafka.KafkaException as error:
-        raise StreamError(f"{path}: {error.args[0].str()}") from None
+        raise StreamError(f"{path}: {refusal(error, settings)}") from None
 
 
 def _ends(consumer: Any, kafka: Any, topic: str) -> dict[int, int]:
     """Return where each partition of a topic ends: letters that come later, as those that fail again, are others."""
-    found = consumer.list_topics(topic, timeout=_NET_SECONDS).topics[topic]
+    try:
+        found = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
+    except kafka.KafkaException:
+        consumer.poll(0)  # which is when trouble is heard of
+        raise
     if found.error is not None:
         raise StreamError(f"cannot read {topic}: {found.error.str()}")
     return {

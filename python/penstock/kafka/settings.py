@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import GraphError
@@ -166,14 +167,14 @@ def of_queue(path: str, options: Mapping[str, Any], *, group: str) -> Reading:
     """
     check_words(options, f"the queue of '{path}'")
     brokers, topic = address_of(path, options.get("kafka_brokers"))
+    return _reading(brokers, (topic,), {"group": group} | _all_said(options), f"the queue of '{path}'")
+
+
+def _all_said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a queue's options along with what MLRun would hand on to the trigger that reads it."""
     arguments = dict(options.get("trigger_args") or {})
     further = dict(arguments.get("extra_attributes") or {})
-    return _reading(
-        brokers,
-        (topic,),
-        {"group": group} | further | arguments | {key: value for key, value in options.items() if value is not None},
-        f"the queue of '{path}'",
-    )
+    return further | arguments | {key: value for key, value in options.items() if value is not None}
 
 
 def of_trigger(trigger: Mapping[str, Any], *, group: str) -> Reading:
@@ -247,23 +248,57 @@ def guarantee_of(said: Mapping[str, Any], where: str) -> str:
 
 
 def connection_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the client's settings of what a queue says about credentials.
+    """Return the client's settings of what a queue says about connections, wherever it does.
 
     Examples
     --------
     >>> sorted(connection_of({"sasl_user": "me", "sasl_pass": "..."}))
     ['sasl.mechanism', 'sasl.password', 'sasl.username', 'security.protocol']
     """
-    return {key: value for key, value in _client(options).items() if key.startswith(_OF_CONNECTIONS)}
+    return _of_connections(_client(_all_said(options)))
+
+
+def _of_connections(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key.startswith(_OF_CONNECTIONS)}
+
+
+def connection_to(path: str, queues: Iterable[Any], triggers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the client's settings for a topic that says nothing of credentials: who is at its brokers has some.
+
+    Parameters
+    ----------
+    path : str
+        The topic's path.
+    queues : iterable of QueueStep
+        Queues of Kafka.
+    triggers : iterable of dict
+        Triggers of the kind kafka-cluster.
+    """
+    wanted = set(address_of(path)[0].split(","))
+    others: list[tuple[Any, Mapping[str, Any]]] = []
+    for queue in queues:
+        with contextlib.suppress(GraphError):  # one that names no brokers says so itself, where it has to
+            others.append((address_of(queue.path, brokers_of(queue.queue_options))[0], queue.queue_options))
+    for trigger in triggers:
+        attributes = trigger.get("attributes") or {}
+        others.append((attributes.get("brokers"), attributes))
+    return next((connection_of(said) for brokers, said in others if set(_listed(brokers)) == wanted), {})
+
+
+def brokers_of(options: Mapping[str, Any]) -> Any:
+    """Return the brokers that a queue's writer names beside its path."""
+    return options.get("kafka_brokers") or (options.get("producer_options") or {}).get("bootstrap.servers")
 
 
 def _client(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the client's settings of what MLRun and Nuclio call them."""
     sasl = dict(said.get("sasl") or {})
     tls = dict(said.get("tls") or {})
-    user = said.get("sasl_user") or sasl.get("user")
+    user = said.get("sasl_user") or (sasl.get("user") if sasl.get("enable", True) else None)
+    own = _of_connections(said.get("producer_options") or {}) | dict(said.get("client_options") or {})
     settings: dict[str, Any] = {}
-    secure = bool(tls.get("enable") or said.get("caCert"))
+    # Who names certificates wants TLS: the password is not to go over the wire for all to read.
+    secure = bool(tls.get("enable") or said.get("caCert") or any(name.startswith("ssl.") for name in own))
     if user:
         settings |= {
             "sasl.mechanism": str(said.get("sasl_mechanism") or sasl.get("mechanism") or "PLAIN").upper(),
@@ -275,14 +310,14 @@ def _client(said: Mapping[str, Any]) -> dict[str, Any]:
     if tls.get("insecureSkipVerify"):
         settings["enable.ssl.certificate.verification"] = False
     pems = {"caCert": "ssl.ca.pem", "accessCertificate": "ssl.certificate.pem", "accessKey": "ssl.key.pem"}
-    settings |= {own: said[name] for name, own in pems.items() if said.get(name)}
+    settings |= {its: said[name] for name, its in pems.items() if said.get(name)}
     times = {
         "sessionTimeout": "session.timeout.ms",
         "heartbeatInterval": "heartbeat.interval.ms",
         "maxProcessingTime": "max.poll.interval.ms",
     }
-    settings |= {own: _milliseconds(said[name]) for name, own in times.items() if said.get(name)}
-    return from_environment(settings | dict(said.get("client_options") or {}))
+    settings |= {its: _milliseconds(said[name]) for name, its in times.items() if said.get(name)}
+    return from_environment(settings | own)
 
 
 def from_environment(settings: Mapping[str, Any]) -> dict[str, Any]:

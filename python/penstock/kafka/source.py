@@ -26,6 +26,7 @@ from penstock.kafka.poison import Failed, Poison
 from penstock.kafka.records import unread
 from penstock.kafka.settings import Reading
 from penstock.kafka.topics import make_topics
+from penstock.kafka.trouble import refusal
 
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
@@ -39,6 +40,7 @@ _NET_SECONDS = 10.0
 _ANSWER_SECONDS = 3.0  # of which a drain may have to wait for one
 _ANEW_SECONDS = 5.0  # before a client that can do nothing more is replaced
 _logger = logging.getLogger("penstock")
+_repeated = logging.getLogger("penstock.kafka")  # which says the same but once in a while
 
 
 class KafkaSource:
@@ -73,7 +75,6 @@ class KafkaSource:
         self._kafka = load_extra("confluent_kafka", "kafka", f"the stream of '{reading.topics[0]}'")
         self._reading = reading
         self._source = Source(core, entry, _HEAVIEST)
-        self._poison = Poison(reading, graph=graph, transactions=transactions)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
         self._partitions: dict[str, int] = {}  # how many there are when it begins
@@ -86,7 +87,8 @@ class KafkaSource:
         self._transactions = transactions
         kind = Commits if transactions is None else TransactionalCommits
         self._commits = kind(self._kafka, reading, self._source, self._assigned, self._hear_failures)
-        self._connect()
+        self._connect()  # first, as this says what is wrong with the settings
+        self._poison = Poison(reading, graph=graph, transactions=transactions)
         if isinstance(self._commits, TransactionalCommits) and transactions is not None:
             self._commits.join(transactions, self._poison)
         self._thread = threading.Thread(target=self._run, name=f"penstock-kafka-{reading.topics[0]}", daemon=True)
@@ -98,6 +100,8 @@ class KafkaSource:
     def halt(self, timeout: float = _NET_SECONDS) -> None:
         """Admit nothing more; what is under way goes on, and is committed."""
         self._halting = True
+        if self._transactions is not None:
+            self._transactions.stop()
         self._source.wake()
         self._halted.wait(timeout)
 
@@ -139,7 +143,7 @@ class KafkaSource:
         try:
             self._consumer = self._kafka.Consumer(settings, logger=logging.getLogger("penstock.kafka"))
         except self._kafka.KafkaException as error:
-            raise GraphError(f"the source of {self._reading.topics[0]}: {error.args[0].str()}") from None
+            raise GraphError(f"the source of {self._reading.topics[0]}: {refusal(error, settings)}") from None
         self._commits.consumer = self._consumer
         self._is_useless = False
 
@@ -295,7 +299,7 @@ class KafkaSource:
 
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         self.rebalances += 1
-        committed = self._committed_before(consumer, partitions)
+        committed = self._answer(lambda: self._commits.before(partitions), "the committed offsets")
         marks = []
         for partition in partitions:
             found = committed[partition.topic, partition.partition]
@@ -307,33 +311,36 @@ class KafkaSource:
         consumer.incremental_assign(partitions)
         self._commits.commit_now(marks)
 
-    def _committed_before(self, consumer: Any, partitions: list[Any]) -> dict[tuple[str, int], Any]:
-        """Ask where the group is; until there is an answer, nothing can go on anyway."""
-        while partitions:
+    def _ends_of(self, consumer: Any, partition: Any) -> Any:
+        """Ask where a partition begins and ends. One that has just been made has nobody to say so for a moment."""
+        what = f"the ends of {partition.topic}[{partition.partition}]"
+        return self._answer(lambda: consumer.get_watermark_offsets(partition, timeout=_ANSWER_SECONDS), what)
+
+    def _answer(self, ask: Callable[[], Any], what: str) -> Any:
+        """Ask the brokers until there is an answer: nothing can go on without."""
+        while True:
             self._commits.clear()
             try:
-                found = consumer.committed(partitions, timeout=_ANSWER_SECONDS)
-                if all(partition.error is None for partition in found):
-                    return {(partition.topic, partition.partition): partition for partition in found}
-                error = next(partition.error for partition in found if partition.error is not None)
-            except self._kafka.KafkaException as raised:
-                error = raised
-            _logger.warning("the committed offsets could not be read: %s", error)
+                if (found := ask()) is not None:
+                    return found
+            except self._kafka.KafkaException as error:
+                _repeated.warning("%s could not be read: %s", what, error.args[0].str())
+            if self._halting:
+                self._halted.set()  # nothing is let in meanwhile
             if self._closing:
                 raise GraphClosed("the source is closed")
             self._source.wait(0, _LOOK)
-        return {}
 
     def _take_over(self, consumer: Any, partition: Any, committed: Any) -> Assignment:
         start = committed.offset
         if start < 0:
-            low, high = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
+            low, high = self._ends_of(consumer, partition)
             is_new = partition.partition >= self._partitions.get(partition.topic, 0)  # all of it is later than we
             start = low if is_new or self._reading.initial_offset == "earliest" else high
         journal = Journal.read(committed.metadata)
         assignment = Assignment(partition.topic, partition.partition, start, Journal("run"))
         if journal.died:
-            _, assignment.probe_end = consumer.get_watermark_offsets(partition, timeout=_NET_SECONDS)
+            _, assignment.probe_end = self._ends_of(consumer, partition)
             assignment.probing, assignment.singly = self._commits.probed, self._commits.singly
             # Until the record is tried the journal stays: who dies before has not died of it.
             assignment.journal, assignment.died = journal, journal.died
@@ -381,7 +388,7 @@ class KafkaSource:
     def _say_error(self, error: Any) -> None:
         self._is_useless = self._is_useless or error.fatal() or error.code() == self._kafka.KafkaError._FATAL
         if error.code() != self._kafka.KafkaError._PARTITION_EOF:
-            _logger.error("%s cannot be read for now: %s", self._reading.topics[0], error.str())
+            _repeated.error("%s cannot be read for now: %s", self._reading.topics[0], error.str())
 
     def _say_ready(self, ready: bool) -> None:
         if self._on_ready is not None:

@@ -33,6 +33,7 @@ _PATIENCE = 10.0
 _LONG_SECONDS = 10.0  # of waiting for steps before it is said
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between one that was undone and the next
 _logger = logging.getLogger("penstock")
+_repeated = logging.getLogger("penstock.kafka")  # which says the same but once in a while
 
 
 class Transactions:
@@ -74,6 +75,7 @@ class Transactions:
         self._arrived: dict[TransactionalCommits, list[Any]] = {}
         self._open = False
         self._fatal = False  # this producer can do nothing more
+        self._stopping = threading.Event()
         self._closed = threading.Event()
         self.ending = self.undoing = self.in_doubt = False
         self.done = self.undone = 0
@@ -95,10 +97,20 @@ class Transactions:
             self._end_if_all_have_arrived()
 
     def start(self) -> None:
-        """Connect, and undo what a process of the same id has left; returns when that is done, or on `close`."""
+        """Connect, and undo what a process of the same id has left; returns when that is done.
+
+        Raises
+        ------
+        GraphClosed
+            It was not done yet when `stop` was called.
+        """
         with self._lock:
             if self._producer is None:
                 self._connect()
+
+    def stop(self) -> None:
+        """Wait no longer for brokers with which a transaction could begin: there is to be none any more."""
+        self._stopping.set()
 
     def close(self) -> None:
         """Let go of the connections; what is open is undone."""
@@ -230,11 +242,11 @@ class Transactions:
         self._due = time.monotonic() + self.interval
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    def _patiently(self, call: Callable[..., Any], *given: Any) -> None:
+    def _patiently(self, call: Callable[..., Any], *given: Any, until: threading.Event | None = None) -> None:
         """Make a call again while the client says that this helps."""
         end = time.monotonic() + _PATIENCE
         while error := self._failure_of(call, *given):
-            if not error.args[0].retriable() or self._closed.wait(_PAUSE) or time.monotonic() > end:
+            if not error.args[0].retriable() or (until or self._closed).wait(_PAUSE) or time.monotonic() > end:
                 raise error
 
     def _failure_of(self, call: Callable[..., Any], *given: Any) -> Any:
@@ -266,17 +278,19 @@ class Transactions:
 
     def _connect(self) -> None:
         """Make a producer anew, which ends what one of the same id has left open."""
-        self._producer = None
-        while not self._closed.is_set():
+        self._producer, pause = None, _PAUSE
+        while True:
             producer = self._kafka.Producer(
                 self._settings | {"transactional.id": self._id}, logger=logging.getLogger("penstock.kafka")
             )
             try:
-                self._patiently(producer.init_transactions)
+                self._patiently(producer.init_transactions, until=self._stopping)
             except (StreamError, self._kafka.KafkaException) as error:
-                _logger.warning("no transactions as %s for now: %s", self._id, error)
-                self._closed.wait(_PAUSE)
+                why = error if isinstance(error, StreamError) else error.args[0].str()
+                _repeated.warning("no transactions as %s for now: %s", self._id, why)
             else:
                 self._producer, self._fatal = producer, False
                 return
-        raise GraphClosed("the transactions are closed")
+            if self._stopping.wait(pause):
+                raise GraphClosed("the transactions are closed")
+            pause = min(2 * pause, _LONGEST_PAUSE)

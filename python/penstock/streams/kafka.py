@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from penstock.errors import GraphError, StreamError
 from penstock.extras import load_extra
 from penstock.kafka.settings import address_of, check_words, connection_of, from_environment
 from penstock.kafka.topics import largest_record, make
+from penstock.kafka.trouble import Trouble, refusal
 from penstock.streams.records import OPTIONS, as_bytes, as_list, plain
 
 if TYPE_CHECKING:
@@ -63,10 +65,14 @@ class KafkaStream:
         check_words(options, f"the stream '{path}'")
         brokers, self.topic = address_of(path, kafka_brokers or (producer_options or {}).get("bootstrap.servers"))
         self._brokers, self._shards = brokers, shards
-        self._client = connection_of({**options, "client_options": producer_options})
+        given = from_environment(producer_options or {})
+        client = {**(options.get("client_options") or {}), **given}
+        self._client = connection_of({**options, "client_options": client})
         self._timeout = timeout
-        self._is_there = False
+        self._is_there = self._is_dead = False
+        self._trouble = Trouble()
         self._transactions = transactions
+        self._fatal = kafka.KafkaException
         self._failures = (kafka.KafkaException, StreamError, BufferError, TypeError, ValueError)
         if transactions is not None:
             self._produce: Callable[..., None] = self._produce_along
@@ -76,15 +82,16 @@ class KafkaStream:
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
             "delivery.report.only.error": True,
-            **connection_of(options),
-            **from_environment(producer_options or {}),
+            "error_cb": self._trouble,
+            **self._client,
+            **given,
         }
         self._new_producer = functools.partial(kafka.Producer, logger=logging.getLogger("penstock.kafka"))
         self._settings = settings
         try:
             self._use(self._new_producer(settings))
         except kafka.KafkaException as error:
-            raise GraphError(f"the stream '{path}': {error}") from None
+            raise GraphError(f"the stream '{path}': {refusal(error, settings)}") from None
 
     def _use(self, producer: Any) -> None:
         self._producer = producer
@@ -93,6 +100,9 @@ class KafkaStream:
     def _prepare(self) -> bool:
         """See that the topic is there, and what it takes; tell whether the brokers could be asked."""
         timeout = self._timeout
+        if self._is_dead:
+            self._use(self._new_producer(self._settings))
+            self._is_dead = False
         if not make(self._brokers, {self.topic: self._shards}, self._client, timeout=timeout):
             return False
         if self._transactions is None:
@@ -124,11 +134,13 @@ class KafkaStream:
         """
         if not self._is_there:
             self._is_there = self._prepare()
+        self._trouble.forget()
         failures: dict[int, StreamError] = {}
         refused: list[tuple[Any, Any, str]] = []
 
         def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
-            refused.append((message.key(), message.value(), error.str()))
+            why = self._trouble.behind(error.str()) if error.name() == "_MSG_TIMED_OUT" else error.str()
+            refused.append((message.key(), message.value(), why))
 
         # This runs for each record of a stream, so it makes few objects and calls.
         produce, topic = self._produce, self.topic
@@ -143,13 +155,25 @@ class KafkaStream:
                 failure = self._failure(error, record, key, partition, report)
                 if failure is not None:
                     failures[row] = failure
-        # A little more, so that the client says itself what is late.
-        if self._transactions is None and self._producer.flush(self._timeout + 1.0):
-            silence = self._refusal(f"no answer within {self._timeout} s")
+        if self._transactions is None and (why := self._flush()):
+            silence = self._refusal(why)
             return [failures.get(row, silence) for row in range(len(records))]
         for key, value, why in refused:
             self._put_down(failures, records, keys, (key, value), why)
         return [failures.get(row) for row in range(len(records))] if failures else None
+
+    def _flush(self) -> str:
+        """Wait until the client has said what became of each record; return why it has not."""
+        try:  # a little longer than it may take, so that the client says itself what is late
+            late = self._producer.flush(self._timeout + 1.0)
+        except self._fatal as error:
+            return self._end_of_client(error)
+        return self._trouble.behind(f"no answer within {self._timeout} s") if late else ""
+
+    def _end_of_client(self, error: Any) -> str:
+        """Have the next push make a client anew: this one can do nothing more. Return why."""
+        self._is_there, self._is_dead = False, True
+        return str(error.args[0].str())
 
     def _put_down(
         self,
@@ -183,6 +207,8 @@ class KafkaStream:
                 error = again
             else:
                 return None
+        if isinstance(error, self._fatal) and error.args[0].name() == "_FATAL":
+            return self._refusal(self._end_of_client(error))
         return error if isinstance(error, StreamError) else self._refusal(error)
 
     def _refusal(self, why: object) -> StreamError:
@@ -196,7 +222,8 @@ class KafkaStream:
     def close(self) -> None:
         """Wait a moment for what another thread may still push; the connections close with the last use."""
         if self._transactions is None:
-            self._producer.flush(1.0)
+            with contextlib.suppress(*self._failures):
+                self._producer.flush(1.0)
 
 
 def _value(record: Any) -> bytes | None:

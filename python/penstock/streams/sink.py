@@ -11,7 +11,8 @@ from penstock.streams.records import wrap
 if TYPE_CHECKING:
     from penstock._core import Event
 
-# Options of a queue that say who reads it, and how: its writer has no use for them.
+# Options of a queue that say who reads it, and how: its writer has no use for them. For one of Kafka there may be
+# credentials among them.
 _OF_READERS = (
     *("group", "retention_in_hours", "trigger_args", "initial_offset", "client_options"),
     *("dead_letter", "on_poison", "guarantee", "max_in_flight", "max_uncommitted", "commit_interval", "revoke_wait"),
@@ -51,7 +52,7 @@ class QueueSink:
     ) -> None:
         self.full_event = full_event
         self._sharding = sharding_func
-        left_out = _OF_READERS if scheme_of(path) == "kafka" else (*_OF_READERS, "shards")
+        left_out = () if scheme_of(path) == "kafka" else (*_OF_READERS, "shards")
         self.stream: OutputStream = open_stream(
             path, **{key: value for key, value in options.items() if key not in left_out}
         )
