@@ -48,7 +48,7 @@ class KafkaStream:
         Credentials in MLRun's words: ``sasl_user``, ``sasl_pass``, ``sasl``, ``tls``, ``caCert`` ...
     """
 
-    batch_size = 1000  # events that a queue takes at once
+    batch_size = 2000  # events that a queue takes at once
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class KafkaStream:
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
             "delivery.report.only.error": True,
+            "linger.ms": 0.5,  # what a queue hands over comes in a row, and is looked after soon
             "error_cb": self._trouble,
             **self._client,
             **given,
@@ -132,20 +133,29 @@ class KafkaStream:
         list or None
             For each record None, or why the brokers do not have it; None if they have them all.
         """
+        return self.send_rows(records, keys, partitions=partitions).wait()
+
+    def send_rows(
+        self,
+        records: Sequence[Any],
+        keys: Sequence[Any],
+        before: Sent | None = None,
+        *,
+        partitions: Iterable[int] | None = None,
+    ) -> Sent:
+        """Begin to push records, after others of the same push; the brokers have them when what is returned says so."""
         if not self._is_there:
             self._is_there = self._prepare()
-        self._trouble.forget()
-        failures: dict[int, StreamError] = {}
-        refused: list[tuple[Any, Any, str]] = []
-
-        def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
-            why = self._trouble.behind(error.str()) if error.name() == "_MSG_TIMED_OUT" else error.str()
-            refused.append((message.key(), message.value(), why))
-
+        if before is None:
+            self._trouble.forget()
+        sent = before or Sent(self)
+        first = len(sent.records)
+        sent.records += records
+        sent.keys += keys
         # This runs for each record of a stream, so it makes few objects and calls.
-        produce, topic = self._produce, self.topic
+        produce, topic, report = self._produce, self.topic, sent.report
         places = repeat(-1) if partitions is None else partitions
-        for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False)):
+        for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False), first):
             if record is None and key is None:
                 continue
             try:
@@ -154,13 +164,26 @@ class KafkaStream:
             except self._failures as error:
                 failure = self._failure(error, record, key, partition, report)
                 if failure is not None:
-                    failures[row] = failure
+                    sent.failures[row] = failure
+        return sent
+
+    def await_rows(self, sent: Sent) -> list[StreamError | None] | None:
+        """Wait until it is known what became of records, and say so as `push_rows` does."""
+        failures = sent.failures
         if self._transactions is None and (why := self._flush()):
             silence = self._refusal(why)
-            return [failures.get(row, silence) for row in range(len(records))]
-        for key, value, why in refused:
-            self._put_down(failures, records, keys, (key, value), why)
-        return [failures.get(row) for row in range(len(records))] if failures else None
+            return [failures.get(row, silence) for row in range(len(sent.records))]
+        for error, key, value in sent.refused:
+            why = self._trouble.behind(error.str()) if error.name() == "_MSG_TIMED_OUT" else error.str()
+            self._put_down(failures, sent.records, sent.keys, (key, value), why)
+        return [failures.get(row) for row in range(len(sent.records))] if failures else None
+
+    def is_idle(self) -> bool:
+        """Hear what has come of the brokers' answers; tell whether all are there."""
+        if self._transactions is not None:
+            return True
+        self._producer.poll(0)
+        return not len(self._producer)
 
     def _flush(self) -> str:
         """Wait until the client has said what became of each record; return why it has not."""
@@ -224,6 +247,29 @@ class KafkaStream:
         if self._transactions is None:
             with contextlib.suppress(*self._failures):
                 self._producer.flush(1.0)
+
+
+class Sent:
+    """Records of a push that the client has, or has refused."""
+
+    def __init__(self, stream: KafkaStream) -> None:
+        self._stream = stream
+        self.records: list[Any] = []
+        self.keys: list[Any] = []
+        self.failures: dict[int, StreamError] = {}  # by row
+        self.refused: list[tuple[Any, Any, Any]] = []  # by the brokers: error, key and value
+
+    def report(self, error: Any, message: Any) -> None:
+        """Hear of a failure; there are no reports of success."""
+        self.refused.append((error, message.key(), message.value()))
+
+    def is_known(self) -> bool:
+        """Tell whether it is known what became of them, without waiting."""
+        return self._stream.is_idle()
+
+    def wait(self) -> list[StreamError | None] | None:
+        """Wait until it is known, and say so as `KafkaStream.push_rows` does."""
+        return self._stream.await_rows(self)
 
 
 def _value(record: Any) -> bytes | None:
