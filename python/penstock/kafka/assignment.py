@@ -137,7 +137,8 @@ class Assignment:
 
 def turned(assignments: Collection[Assignment], halting: bool) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Pause those whose records wait already, and resume those that have room again; return which these are."""
-    pause, resume = [], []
+    pause: list[tuple[str, int]] = []
+    resume: list[tuple[str, int]] = []
     for assignment in assignments:
         wanted = halting or assignment.stopped or assignment.is_crowded(len(assignments))
         if wanted != assignment.paused:
