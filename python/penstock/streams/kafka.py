@@ -144,9 +144,9 @@ class KafkaStream:
         partitions: Iterable[int] | None = None,
     ) -> Sent:
         """Begin to push records, after others of the same push; the brokers have them when what is returned says so."""
-        if not self._is_there:
-            self._is_there = self._prepare()
-        if before is None:
+        if before is None:  # a client that ends meanwhile is asked what became of the first ones, so it stays till then
+            if not self._is_there:
+                self._is_there = self._prepare()
             self._trouble.forget()
         sent = before or Sent(self)
         first = len(sent.records)
