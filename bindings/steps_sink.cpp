@@ -52,9 +52,10 @@ class Writing : public std::enable_shared_from_this<Writing> {
       (this->*action)();
     } catch (py::error_already_set& error) {
       fail_from(0, to_failure(error.value()));
-    } catch (const py::cast_error&) {
-      fail_from(0,
-                Failure{"", 500, "TypeError", "the stream does not say whether it is known what became of them", {}});
+    } catch (const Failure& failure) {
+      fail_from(0, failure);
+    } catch (const std::exception& error) {
+      fail_from(0, Failure{"", 500, "", error.what(), {}});
     }
   }
 

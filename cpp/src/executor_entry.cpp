@@ -323,6 +323,9 @@ void Executor::run_chores(std::deque<std::function<void()>>& chores) {
 void Executor::flush() {
   if (options_.flush) options_.flush();
 }
+// No server has as many loops, and no seat a lower address.
+constexpr std::size_t kOwnLoops = 1 << 12;
+
 void Executor::assist(std::size_t loop) {
   std::function<void()> own;
   {
@@ -330,10 +333,11 @@ void Executor::assist(std::size_t loop) {
     if (const auto found = assistants_.find(loop); found != assistants_.end()) own = found->second;
   }
   if (own) return own();
+  if (loop >= kOwnLoops) return;  // its seat has gone meanwhile
   if (options_.assist) options_.assist(loop);
 }
 
-// The number of a loop of its own is where its seat is: no server has as many loops.
+// The number of a loop of its own is where its seat is.
 Executor::Seat::Seat(Executor& executor, std::function<void()> assist)
     : turn_(Lane::Role::kIo, nullptr, nullptr, reinterpret_cast<std::size_t>(this)), frame_(executor, turn_) {
   turn_.claims = true;

@@ -40,7 +40,7 @@ struct Request {
 class Simulation : public LaneHost {
  public:
   explicit Simulation(std::uint64_t seed)
-      : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0), claims_(seed % 3 != 0) {
+      : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0), claims_(seed % 3) {
     lane.ticker = &ticker_;
   }
 
@@ -170,7 +170,7 @@ class Simulation : public LaneHost {
   }
   void io(std::size_t loop) {
     SimLane::Turn turn(SimLane::Role::kIo, nullptr, nullptr, loop);
-    turn.claims = claims_ && loop == 0;
+    turn.claims = loop < claims_;
     for (int i = 0; i < kRequests; ++i) {
       lane.attend(turn);
       requests_.emplace_back();
@@ -237,7 +237,7 @@ class Simulation : public LaneHost {
   int callers_done_ = 0, io_done_ = 0, open_ = 0, nudges_ = 0;
   bool closed_ = false;
   const bool workers_;
-  const bool claims_;
+  const std::size_t claims_;  ///< of the I/O threads
 };
 
 TEST(LaneSimulation, NoScheduleLosesATaskOrHangs) {

@@ -280,10 +280,12 @@ bool BasicLane<Sync>::drain_quick(Turn& turn, Lock& lock) {
       more = !quick_.empty();
       break;
     }
+    if (turn.serves) break;  // the loop that it serves waits
     step_aside(turn, lock);  // stays the active one
     slice_start = Sync::now();
   }
-  if (!turn.claims) stand_down(turn);
+  if (!turn.claims || heir_ != nullptr) stand_down(turn);
+  if (turn.role == Role::kWorker && !quick_.empty() && active_ < options_.active) wake_helper();
   return more;
 }
 

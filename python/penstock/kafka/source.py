@@ -31,7 +31,7 @@ from penstock.kafka.trouble import refusal
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
-_MOST = 1000  # messages taken at once
+_MOST = 500  # messages taken at once
 _PORTION = 256  # records let in at once, which are handled before more are
 _LOOK = 0.1  # seconds that a look for messages takes, and so the longest that a failure waits to be heard of
 _HEAVIEST = 32 << 20  # bytes of the values under way, each of which is there twice: as it came, and read
@@ -113,6 +113,7 @@ class KafkaSource:
         self.halt(0.0)
         if self._thread.is_alive():
             self._left.wait(timeout)
+            self._thread.join(_MOMENT)  # it is on its way out, unless a step holds it up
 
     # ---- everything below runs on one thread at a time
 
@@ -122,18 +123,20 @@ class KafkaSource:
 
     def _goes_on(self, do: Callable[[], bool]) -> bool:
         """Do something that tells whether to go on; if not, or if it fails, leave the group."""
+        goes_on = False
         try:
-            if do():
-                return True
+            goes_on = do()
         except GraphClosed:
             pass
         except Exception:
             _logger.exception("the source of %s has failed", self._reading.topics[0])
             self._say_ready(False)
-        self._halted.set()
-        self._leave()
-        self._left.set()
-        return False
+        finally:
+            if not goes_on:
+                self._halted.set()
+                self._leave()
+                self._left.set()
+        return goes_on
 
     def _begin(self) -> bool:
         while not self._halting and not make_topics(self._reading, timeout=_ANSWER_SECONDS):
@@ -300,8 +303,6 @@ class KafkaSource:
         except self._kafka.KafkaException as error:
             _logger.error("a partition could not be paused: %s", error)
 
-    # ---- rebalances
-
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         self.rebalances += 1
         committed = self._answer(lambda: self._commits.before(partitions), "the committed offsets")
@@ -387,8 +388,6 @@ class KafkaSource:
         if self.late:
             _logger.info("%d records were under way when their partition went elsewhere, and come again", self.late)
         self._poison.close()
-
-    # ---- what others hear
 
     def _say_error(self, error: Any) -> None:
         self._is_useless = self._is_useless or error.fatal() or error.code() == self._kafka.KafkaError._FATAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,8 @@ class KafkaStream:
         self._transactions = transactions
         self._fatal = kafka.KafkaException
         self._failures = (kafka.KafkaException, StreamError, BufferError, TypeError, ValueError)
+        self._producer: Any = None  # none of its own in a transaction
         if transactions is not None:
-            self._produce: Callable[..., None] = self._produce_along
             return
         settings = {
             "bootstrap.servers": brokers,
@@ -90,19 +90,15 @@ class KafkaStream:
         self._new_producer = functools.partial(kafka.Producer, logger=logging.getLogger("penstock.kafka"))
         self._settings = settings
         try:
-            self._use(self._new_producer(settings))
+            self._producer = self._new_producer(settings)
         except kafka.KafkaException as error:
             raise GraphError(f"the stream '{path}': {refusal(error, settings)}") from None
-
-    def _use(self, producer: Any) -> None:
-        self._producer = producer
-        self._produce = producer.produce
 
     def _prepare(self) -> bool:
         """See that the topic is there, and what it takes; tell whether the brokers could be asked."""
         timeout = self._timeout
         if self._is_dead:
-            self._use(self._new_producer(self._settings))
+            self._producer = self._new_producer(self._settings)
             self._is_dead = False
         if not make(self._brokers, {self.topic: self._shards}, self._client, timeout=timeout):
             return False
@@ -110,7 +106,7 @@ class KafkaStream:
             largest = largest_record(self._brokers, self.topic, self._client, timeout=timeout)
             if 0 < largest < int(self._settings.get("message.max.bytes", _LARGEST)):
                 # The brokers would refuse all that was sent with a larger one; the client refuses it alone.
-                self._use(self._new_producer(self._settings | {"message.max.bytes": max(largest, _SMALLEST)}))
+                self._producer = self._new_producer(self._settings | {"message.max.bytes": max(largest, _SMALLEST)})
         return True
 
     def push(self, records: Any, key: Any = None) -> None:
@@ -144,16 +140,18 @@ class KafkaStream:
         partitions: Iterable[int] | None = None,
     ) -> Sent:
         """Begin to push records, after others of the same push; the brokers have them when what is returned says so."""
-        if before is None:  # a client that ends meanwhile is asked what became of the first ones, so it stays till then
+        if before is None:
             if not self._is_there:
                 self._is_there = self._prepare()
             self._trouble.forget()
-        sent = before or Sent(self)
+        sent = before or Sent(self, self._producer)
         first = len(sent.records)
         sent.records += records
         sent.keys += keys
         # This runs for each record of a stream, so it makes few objects and calls.
-        produce, topic, report = self._produce, self.topic, sent.report
+        produce, topic, report = self._produce_along, self.topic, sent.report
+        if sent.producer is not None:
+            produce = sent.producer.produce
         places = repeat(-1) if partitions is None else partitions
         for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False), first):
             if record is None and key is None:
@@ -162,7 +160,7 @@ class KafkaStream:
                 value = dumps(record, plain, OPTIONS) if type(record) is dict else _value(record)
                 produce(topic, value, key if type(key) is bytes else _key(key), partition, report)
             except self._failures as error:
-                failure = self._failure(error, record, key, partition, report)
+                failure = self._failure(error, record, key, partition, sent)
                 if failure is not None:
                     sent.failures[row] = failure
         return sent
@@ -170,7 +168,7 @@ class KafkaStream:
     def await_rows(self, sent: Sent) -> list[StreamError | None] | None:
         """Wait until it is known what became of records, and say so as `push_rows` does."""
         failures = sent.failures
-        if self._transactions is None and (why := self._flush()):
+        if sent.producer is not None and (why := self._flush(sent.producer)):
             silence = self._refusal(why)
             return [failures.get(row, silence) for row in range(len(sent.records))]
         for error, key, value in sent.refused:
@@ -178,17 +176,10 @@ class KafkaStream:
             self._put_down(failures, sent.records, sent.keys, (key, value), why)
         return [failures.get(row) for row in range(len(sent.records))] if failures else None
 
-    def is_idle(self) -> bool:
-        """Hear what has come of the brokers' answers; tell whether all are there."""
-        if self._transactions is not None:
-            return True
-        self._producer.poll(0)
-        return not len(self._producer)
-
-    def _flush(self) -> str:
+    def _flush(self, producer: Any) -> str:
         """Wait until the client has said what became of each record; return why it has not."""
         try:  # a little longer than it may take, so that the client says itself what is late
-            late = self._producer.flush(self._timeout + 1.0)
+            late = producer.flush(self._timeout + 1.0)
         except self._fatal as error:
             return self._end_of_client(error)
         return self._trouble.behind(f"no answer within {self._timeout} s") if late else ""
@@ -220,12 +211,12 @@ class KafkaStream:
                 return
         failures.update(dict.fromkeys(open_rows, failure))  # its body has changed since: any of them may be the one
 
-    def _failure(self, error: Exception, record: Any, key: Any, partition: int, report: Any) -> StreamError | None:
+    def _failure(self, error: Exception, record: Any, key: Any, partition: int, sent: Sent) -> StreamError | None:
         """Say why a record is not written; one that the client had no room for is tried again."""
         if isinstance(error, BufferError):
             try:
-                self._producer.flush(self._timeout)
-                self._producer.produce(self.topic, _value(record), _key(key), partition, report)
+                sent.producer.flush(self._timeout)
+                sent.producer.produce(self.topic, _value(record), _key(key), partition, sent.report)
             except self._failures as again:
                 error = again
             else:
@@ -250,10 +241,14 @@ class KafkaStream:
 
 
 class Sent:
-    """Records of a push that the client has, or has refused."""
+    """Records of a push that the client has, or has refused.
 
-    def __init__(self, stream: KafkaStream) -> None:
+    It is asked what became of them, also if the stream has got another meanwhile; there is none in a transaction.
+    """
+
+    def __init__(self, stream: KafkaStream, producer: Any) -> None:
         self._stream = stream
+        self.producer = producer
         self.records: list[Any] = []
         self.keys: list[Any] = []
         self.failures: dict[int, StreamError] = {}  # by row
@@ -265,7 +260,10 @@ class Sent:
 
     def is_known(self) -> bool:
         """Tell whether it is known what became of them, without waiting."""
-        return self._stream.is_idle()
+        if self.producer is None:
+            return True
+        self.producer.poll(0)  # hears what the brokers have answered
+        return not len(self.producer)
 
     def wait(self) -> list[StreamError | None] | None:
         """Wait until it is known, and say so as `KafkaStream.push_rows` does."""
