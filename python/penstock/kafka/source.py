@@ -199,7 +199,8 @@ class KafkaSource:
             self._take(_MOMENT)
         elif waiting or self._poison.pending or self._commits.holding:
             probing = self._commits.holding or any(assignment.probing for assignment in waiting)
-            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK, max(1, self._poison.bears))
+            low = 0 if probing else max((busy := self._source.in_flight) // 2, busy - _PORTION)
+            self._source.wait(low, _LOOK, max(1, self._poison.bears))
             if not full or probing or time.monotonic() >= self._look_at:
                 self._take(0.0)
         else:
