@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "integration
 import broker
 from topics import Topics
 
-RECORDS = 300_000
+RECORDS = 100_000
 ROUNDS = 5
 PARTITIONS = 4
 COMMIT_SECONDS = 1.0  # as the graph's source does it

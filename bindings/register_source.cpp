@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <penstock/delivery.hpp>
-#include <penstock/intake.hpp>
+#include <penstock/feed.hpp>
 
 #include "core.hpp"
 #include "register.hpp"
@@ -20,35 +20,32 @@ struct PyOffsets {
 
 Duration seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
 
+/// Records that are admitted in a row before those admitted are handled.
+constexpr std::size_t kPortion = 256;
+
 /// Puts together what comes from one place in a row, as most of it does.
 py::list split_messages(const py::list& messages) {
   Method error_of("error");
   Method topic_of("topic");
   Method partition_of("partition");
   py::list runs;
-  py::object topic, partition;
+  py::tuple place;
   py::list run;
-  Py_ssize_t weight = 0;
-  const auto end_run = [&] {
-    if (run.empty()) return;
-    runs.append(py::make_tuple(py::make_tuple(topic, partition), std::exchange(run, py::list()), weight));
-    weight = 0;
-  };
   for (const py::handle message : messages) {
     if (const py::object error = error_of(message.ptr()); !error.is_none()) {
-      end_run();
-      runs.append(py::make_tuple(error, py::list(), 0));
+      runs.append(py::make_tuple(error, py::list()));
+      place = py::tuple();
       continue;
     }
-    py::object its_topic = topic_of(message.ptr());
-    py::object its_partition = partition_of(message.ptr());
-    if (!run.empty() && !(its_partition.equal(partition) && its_topic.equal(topic))) end_run();
-    topic = std::move(its_topic);
-    partition = std::move(its_partition);
+    const py::object topic = topic_of(message.ptr());
+    const py::object partition = partition_of(message.ptr());
+    if (place.empty() || !partition.equal(place[1]) || !topic.equal(place[0])) {
+      place = py::make_tuple(topic, partition);
+      run = py::list();
+      runs.append(py::make_tuple(place, run));
+    }
     run.append(message);
-    weight += PyObject_Length(message.ptr());
   }
-  end_run();
   return runs;
 }
 
@@ -76,22 +73,19 @@ class Source {
     return is_admitted(*offsets.held, std::span(&arrival, 1));
   }
 
-  void run(const py::object& turn) {
-    const WithoutGil released;
-    take_in(*executor_, GilGate::instance(), [&] { return turn().cast<bool>(); });
-  }
-
   /// Returns how many have been taken, and those of them that cannot be read.
   py::tuple admit_messages(const PyOffsets& offsets, const py::list& messages, const py::object& loads,
                            const py::object& unread, std::size_t bears) {
     Admitting all{offsets.held, messages, loads, unread, bears};
-    read_and_admit(all);
+    {
+      const WithoutGil released;
+      feed(*executor_, GilGate::instance(), [&] { return admit_portion(all); });
+    }
     return py::make_tuple(all.taken, all.unreadable);
   }
 
   void wait(std::size_t low, double timeout, std::size_t failures) {
     const WithoutGil released;
-    Executor::rest();
     deliveries_->wait(low, seconds(timeout), failures);
   }
 
@@ -107,7 +101,6 @@ class Source {
     return taken;
   }
 
-  static void rest() { Executor::rest(); }
   void wake() { deliveries_->wake(); }
   std::size_t in_flight() const { return deliveries_->in_flight(); }
 
@@ -131,37 +124,39 @@ class Source {
     Ref<Envelope> envelope;
   };
 
-  void read_and_admit(Admitting& all) {
+  /// Whether the next portion may follow.
+  bool admit_portion(Admitting& all) {
     const auto arrival = std::chrono::system_clock::now();
+    const std::size_t end = std::min(all.messages.size(), all.taken + kPortion);
     Method offset_of("offset");
     Method value_of("value");
     Method key_of_message("key");
     std::size_t weight = deliveries_->bytes();
     std::vector<Read> portion;
-    portion.reserve(all.messages.size());
-    for (const py::handle message : all.messages) {
-      if (weight > max_bytes_) break;
-      const auto offset = offset_of(message.ptr()).cast<std::int64_t>();
-      py::object value = value_of(message.ptr());
+    portion.reserve(end - all.taken);
+    for (std::size_t next = all.taken; next < end && weight <= max_bytes_; ++next) {
+      PyObject* message = PyList_GET_ITEM(all.messages.ptr(), static_cast<Py_ssize_t>(next));
+      const auto offset = offset_of(message).cast<std::int64_t>();
+      py::object value = value_of(message);
       const auto size = value.is_none() ? 0 : static_cast<std::size_t>(PyObject_Length(value.ptr()));
       Payload body;
       try {
-        body = read(message.ptr(), std::move(value), size, all.loads, all.unread);
+        body = read(message, std::move(value), size, all.loads, all.unread);
       } catch (py::error_already_set& error) {
-        if (!admit_all(all, portion)) return;
-        all.unreadable.append(py::make_tuple(message, all.offsets->deliver(offset), error.value()));
+        if (!admit_all(all, portion)) return false;
+        all.unreadable.append(py::make_tuple(py::handle(message), all.offsets->deliver(offset), error.value()));
         ++all.taken;
-        if (all.unreadable.size() >= all.bears) return;
+        if (all.unreadable.size() >= all.bears) return false;
         continue;
       }
       auto envelope = make_ref<RecordEnvelope>();
       envelope->arrival = arrival;
-      envelope->record = share(message.ptr());
-      if (const py::object key = key_of_message(message.ptr()); !key.is_none()) envelope->key = key_of(key);
-      portion.push_back({message.ptr(), offset, size, std::move(body), std::move(envelope)});
+      envelope->record = share(message);
+      if (const py::object key = key_of_message(message); !key.is_none()) envelope->key = key_of(key);
+      portion.push_back({message, offset, size, std::move(body), std::move(envelope)});
       weight += size;
     }
-    admit_all(all, portion);
+    return admit_all(all, portion) && all.taken == end && end < all.messages.size();
   }
 
   /// Whether there was room for them. Leaves the portion empty.
@@ -239,8 +234,7 @@ void register_source(py::module_& m) {
           "late", [](const PyOffsets& self) { return self.held->late(); },
           "Settlements that came when it was revoked.");
   m.def("split_messages", &split_messages, py::arg("messages"),
-        "Put messages that come from one place in a row together: ((topic, partition), messages, bytes), or (error, "
-        "[], 0).");
+        "Put messages that come from one place in a row together: ((topic, partition), messages), or (error, []).");
   py::class_<Source>(m, "Source", "Where the records of a stream enter a running graph; for one thread.")
       .def(py::init<const Core&, const std::optional<std::string>&, std::size_t>(), py::arg("core"),
            py::arg("entry") = py::none(), py::arg("max_bytes") = std::size_t{64} << 20,
@@ -253,12 +247,8 @@ void register_source(py::module_& m) {
            "it cannot, `unread` makes one, or says why not: (message, error). After `bears` that cannot be read it "
            "goes no further. Returns how many have been taken, and those of them that cannot be read, whose offsets "
            "are open: (message, delivery, error).")
-      .def("run", &Source::run, py::arg("turn"),
-           "Call `turn` until it returns False. Behind each call this thread runs the steps that are ready; while one "
-           "holds it up, other threads call it, one at a time. One that has admitted something shall return.")
       .def("wait", &Source::wait, py::arg("low"), py::arg("timeout"), py::arg("failures") = 1,
            "Wait until at most `low` records are in flight, so many have failed, or `wake` is called.")
-      .def_static("rest", &Source::rest, "In a turn: this thread is about to wait, so others shall see to the steps.")
       .def("wake", &Source::wake)
       .def("take_failed", &Source::take_failed,
            "The records that failed, each once: (origin, offsets, delivery, step, status, kind, message, cause). "

@@ -100,27 +100,7 @@ void BatchQueue::drop_late(Batch& late, TimePoint now) {
   if (!late.empty()) std::erase_if(entries_, [](const Entry& entry) { return entry.going; });
 }
 
-/// Takes what is there, where nothing waits for anything: one look at each is enough.
-BatchQueue::Taken BatchQueue::take_first(Batch& into, TimePoint now) {
-  Taken taken{0, 0, now};
-  into.reserve(std::min(entries_.size(), policy_.size));
-  std::uint64_t form = 0;
-  while (!entries_.empty() && taken.rows < policy_.size) {
-    Entry& entry = entries_.front();
-    if (!entry.event.cancelled()) {
-      if (taken.events > 0 && (entry.fit.form != form || taken.rows + entry.fit.rows > policy_.size)) break;
-      form = entry.fit.form;
-      ++taken.events;
-      taken.rows += entry.fit.rows;
-    }
-    into.push_back(std::move(entry.event));
-    entries_.pop_front();
-  }
-  return taken;
-}
-
 BatchQueue::Taken BatchQueue::take(Batch& into, Batch& late, TimePoint now) {
-  if (policy_.eager && !pacer_) return take_first(into, now);
   drop_late(late, now);
   Taken taken{0, 0, now};
   const auto found = groups();

@@ -114,13 +114,6 @@ void Outlet::wake() const {
 void Outlet::later(std::function<void()> action, bool slow) const {
   if (const auto executor = executor_.lock()) executor->add_chore(std::move(action), slow);
 }
-void Outlet::later(std::function<void()> action, TimePoint when) const {
-  const auto executor = executor_.lock();
-  if (!executor) return;
-  executor->at_time(when, [weak = executor_, action = std::move(action)] {
-    if (const auto alive = weak.lock()) alive->add_chore(action);
-  });
-}
 std::uint32_t Outlet::rank() const {
   const auto executor = executor_.lock();
   if (!executor) return 0;

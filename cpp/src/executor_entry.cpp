@@ -177,10 +177,6 @@ void Executor::admit_waiting(Lane::Turn& turn, Ref<Root> root, Payload&& body, R
 }
 
 bool Executor::drain() { return top_->executor->lane_.drain(*top_->turn); }
-void Executor::attend() { top_->executor->lane_.attend(*top_->turn); }
-void Executor::rest() {
-  if (top_ != nullptr) top_->executor->lane_.rest(*top_->turn);
-}
 
 void Executor::lend(const std::function<bool()>& spawn) {
   Lane::Turn turn(Lane::Role::kWorker);
@@ -323,33 +319,8 @@ void Executor::run_chores(std::deque<std::function<void()>>& chores) {
 void Executor::flush() {
   if (options_.flush) options_.flush();
 }
-// No server has as many loops, and no seat a lower address.
-constexpr std::size_t kOwnLoops = 1 << 12;
-
 void Executor::assist(std::size_t loop) {
-  std::function<void()> own;
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = assistants_.find(loop); found != assistants_.end()) own = found->second;
-  }
-  if (own) return own();
-  if (loop >= kOwnLoops) return;  // its seat has gone meanwhile
   if (options_.assist) options_.assist(loop);
-}
-
-// The number of a loop of its own is where its seat is.
-Executor::Seat::Seat(Executor& executor, std::function<void()> assist)
-    : turn_(Lane::Role::kIo, nullptr, nullptr, reinterpret_cast<std::size_t>(this)), frame_(executor, turn_) {
-  turn_.claims = true;
-  const std::lock_guard lock(executor.mutex_);
-  executor.assistants_.emplace(turn_.loop, std::move(assist));
-}
-
-Executor::Seat::~Seat() {
-  if (!turn_.claims) return;
-  Executor::rest();
-  const std::lock_guard lock(frame_.executor->mutex_);
-  frame_.executor->assistants_.erase(turn_.loop);
 }
 bool Executor::interrupted() { return options_.interrupted && options_.interrupted(); }
 void Executor::nudge() {

@@ -333,11 +333,6 @@ class Source:
     """
     Where the records of a stream enter a running graph; for one thread.
     """
-    @staticmethod
-    def rest() -> None:
-        """
-        In a turn: this thread is about to wait, so others shall see to the steps.
-        """
     def __init__(self, core: Core, entry: str | None = None, max_bytes: typing.SupportsInt | typing.SupportsIndex = 67108864) -> None:
         """
         They enter at the step `entry`, else where all events do; not before those in flight weigh less.
@@ -349,10 +344,6 @@ class Source:
     def admit_messages(self, offsets: Offsets, messages: list, loads: typing.Any, unread: typing.Any, bears: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple:
         """
         Admit a partition's messages: they have key(), value() and offset(). `loads` makes a value a body; of what it cannot, `unread` makes one, or says why not: (message, error). After `bears` that cannot be read it goes no further. Returns how many have been taken, and those of them that cannot be read, whose offsets are open: (message, delivery, error).
-        """
-    def run(self, turn: typing.Any) -> None:
-        """
-        Call `turn` until it returns False. Behind each call this thread runs the steps that are ready; while one holds it up, other threads call it, one at a time. One that has admitted something shall return.
         """
     def take_failed(self) -> list:
         """
@@ -393,6 +384,6 @@ def set_main_thread(ident: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
 def split_messages(messages: list) -> list:
     """
-    Put messages that come from one place in a row together: ((topic, partition), messages, bytes), or (error, [], 0).
+    Put messages that come from one place in a row together: ((topic, partition), messages), or (error, []).
     """
 DROPPED: object

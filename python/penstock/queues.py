@@ -137,8 +137,8 @@ def queue_step(
     most = int(getattr(sink.stream, "batch_size", 1))
     if most == 1:
         return "map", _ending(sink) if ends else sink.do_event, sink.stream, most
-    if sink.send_rows is not None and not ends:
-        return "rows", sink.send_rows, sink.stream, most
+    if sink.push_rows is not None and not ends:
+        return "rows", sink.push_rows, sink.stream, most
     return "sink", _ending_all(sink) if ends else sink.do_events, sink.stream, most
 
 

@@ -39,8 +39,7 @@ struct Request {
 
 class Simulation : public LaneHost {
  public:
-  explicit Simulation(std::uint64_t seed)
-      : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0), claims_(seed % 3) {
+  explicit Simulation(std::uint64_t seed) : world(seed), lane(*this, gate, options(seed)), workers_(seed % 5 != 0) {
     lane.ticker = &ticker_;
   }
 
@@ -170,17 +169,13 @@ class Simulation : public LaneHost {
   }
   void io(std::size_t loop) {
     SimLane::Turn turn(SimLane::Role::kIo, nullptr, nullptr, loop);
-    turn.claims = loop < claims_;
     for (int i = 0; i < kRequests; ++i) {
-      lane.attend(turn);
       requests_.emplace_back();
       requests_.back().left = 1 + static_cast<int>(world.below(4));
       ++open_;
       push(&requests_.back(), &turn);
-      if (world.below(4) == 0) world.sleep(milliseconds(world.below(5)));  // it stalls before it drains
       while (lane.drain(turn)) {
       }
-      lane.rest(turn);
       world.sleep(milliseconds(world.below(2)));
     }
     ++io_done_;
@@ -189,7 +184,6 @@ class Simulation : public LaneHost {
       io_parkers_[loop].park();
       while (lane.drain(turn)) {
       }
-      lane.rest(turn);
     }
   }
   void outside() {
@@ -237,7 +231,6 @@ class Simulation : public LaneHost {
   int callers_done_ = 0, io_done_ = 0, open_ = 0, nudges_ = 0;
   bool closed_ = false;
   const bool workers_;
-  const std::size_t claims_;  ///< of the I/O threads
 };
 
 TEST(LaneSimulation, NoScheduleLosesATaskOrHangs) {

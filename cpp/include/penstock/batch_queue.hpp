@@ -93,7 +93,6 @@ class BatchQueue {
   [[nodiscard]] TimePoint until(const Group& group, TimePoint now) const;
   void add(Group& group, const Entry& entry, std::size_t limit) const;
   [[nodiscard]] std::vector<Group> groups() const;
-  Taken take_first(Batch& into, TimePoint now);
   void drop_late(Batch& late, TimePoint now);
 
   const BatchPolicy policy_;

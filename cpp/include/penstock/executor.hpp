@@ -113,9 +113,6 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   Answer call(Ref<Waiter> waiter, Payload&& body, Ref<Envelope> envelope, bool interruptible = false);
   /// A thread with a place at some executor has read what there was. True: look at the sockets and come back.
   static bool drain();
-  /// A thread that has a loop of its own begins to read; or it is about to wait. See `Lane`.
-  static void attend();
-  static void rest();
   /// Lends the calling thread. Outside the gate. `spawn` starts one more such thread; false if it can't.
   void lend(const std::function<bool()>& spawn);
   /// Runs the timers that are due, else one ready task; false if there is neither. For a host that has given
@@ -260,7 +257,7 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::atomic<std::size_t> running_{0};               ///< tasks
   std::atomic<bool> closing_{false};                  ///< the steps are to be closed when nothing runs
   bool orphaned_ = false;                             ///< the timekeeper's: it dropped the last reference itself
-  std::mutex mutex_;                                  ///< a leaf; guards the next eleven
+  std::mutex mutex_;                                  ///< a leaf; guards the next ten
   TimePoint looked_at_{};                             ///< when `retry_after` took the speed last
   std::uint64_t looked_settled_ = 0;                  ///< events that had settled then
   std::optional<double> speed_;                       ///< events a second that settle, if that is known
@@ -270,7 +267,6 @@ class Executor final : public std::enable_shared_from_this<Executor>, public Lan
   std::deque<std::function<void()>> chores_;          ///< to be run inside the gate
   std::unordered_map<std::uint64_t, Event> resting_;  ///< failed, to be tried again; under their tickets
   std::uint64_t last_ticket_ = 0;
-  std::unordered_map<std::size_t, std::function<void()>> assistants_;  ///< of seats that have a loop of their own
   bool closed_ = false;
   std::thread timekeeper_;
 
@@ -291,13 +287,8 @@ struct Executor::Frame {
 
 class Executor::Seat {
  public:
-  /// Of the loop that `Options::assist` serves under this number.
   Seat(Executor& executor, std::size_t loop)
       : turn_(Lane::Role::kIo, nullptr, nullptr, loop), frame_(executor, turn_) {}
-  /// Of a loop of its own, which handles what it has read itself: `assist` serves it while this thread is held up,
-  /// and may still do so when the seat is gone.
-  Seat(Executor& executor, std::function<void()> assist);
-  ~Seat();
 
  private:
   Lane::Turn turn_;

@@ -75,7 +75,6 @@ class BasicLane {
     bool serves;                 ///< an I/O thread, or a worker that assists one
     bool idle = false;           ///< a caller that waits for no answer, so it may run anything
     bool punctual = false;       ///< a caller that must be back in time: no task of others may keep it
-    bool claims = false;         ///< an I/O thread that takes over from a worker, and stays active until it rests
     bool interruptible = false;  ///< a caller that asks `interrupted` whenever it is woken
     bool inside = false;         ///< in the gate; touched by its own thread only
     bool active = false;
@@ -98,12 +97,6 @@ class BasicLane {
   /// An I/O thread has read what there was: run what is ready, unless an active thread will. True if
   /// a slice was not enough: the thread shall look at its sockets without blocking and come back.
   bool drain(Turn& turn);
-
-  /// What an I/O thread that claims its work does from here on counts as a task, until it drains: others leave theirs
-  /// to it, unless it stalls.
-  void attend(Turn& turn);
-  /// The same thread is about to wait: others see to what is ready.
-  void rest(Turn& turn);
 
   /// A caller waits until `done()`, running ready tasks meanwhile. Inside the gate when called and
   /// when it returns. `done` is called under the mutex and must only look. False if it was interrupted.
@@ -134,17 +127,11 @@ class BasicLane {
 
  private:
   using Lock = typename Sync::Lock;
-  static constexpr std::uint32_t kAttending = ~std::uint32_t{0};  ///< no task's id
 
   static bool take_front(std::deque<Task>& from, Task& task);
-  void inherit(Turn& turn, Lock& lock);
   bool take_own(Turn& turn, std::deque<Task>& from, Task& task);
   [[nodiscard]] bool helps(const Turn& turn) const;
   void run(Turn& turn, Task task, bool slow, Lock& lock);
-  void activate(Turn& turn);
-  void start(Turn& turn, std::uint32_t task, bool slow);
-  void finish(Turn& turn);
-  void cease(Turn& turn);
   bool drain_quick(Turn& turn, Lock& lock);
   bool wants_spawn() const;
   void stand_down(Turn& turn);
@@ -171,7 +158,6 @@ class BasicLane {
   std::vector<Turn*> idle_workers_;
   std::vector<Turn*> waiting_callers_;
   Turn* running_ = nullptr;
-  Turn* heir_ = nullptr;  ///< parked, to be active next
   std::size_t active_ = 0;
   std::size_t workers_ = 0;
   std::size_t waking_ = 0;    ///< workers with `called` set
@@ -189,4 +175,3 @@ using Lane = BasicLane<StdSync>;
 }  // namespace penstock
 
 #include <penstock/lane_impl.hpp>
-#include <penstock/lane_wake.hpp>

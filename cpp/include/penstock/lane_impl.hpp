@@ -29,11 +29,8 @@ template <class Sync>
 bool BasicLane<Sync>::drain(Turn& turn) {
   Lock lock(mutex_);
   bool more = false;
-  if (turn.claims) cease(turn);
   if (!quick_.empty() && active_ >= options_.active) relieve_stalled();
-  if (turn.claims && !turn.active && !quick_.empty() && active_ >= options_.active && heir_ == nullptr)
-    inherit(turn, lock);
-  if (turn.active || (!quick_.empty() && active_ < options_.active)) more = drain_quick(turn, lock);
+  if (!quick_.empty() && active_ < options_.active) more = drain_quick(turn, lock);
   if (!slow_.empty()) wake_workers();
   step_out(turn, lock);
   return more;
@@ -217,10 +214,15 @@ void BasicLane<Sync>::run(Turn& turn, Task task, bool slow, Lock& lock) {
     stand_down(turn);
     if (!quick_.empty() && active_ < options_.active) wake_helper();
     if (!slow_.empty()) wake_workers();
-  } else {
-    activate(turn);
+  } else if (!turn.active) {
+    turn.active = true;
+    ++active_;
   }
-  start(turn, task.id, slow);
+  turn.task = task.id;
+  turn.slow = slow;
+  turn.next = running_;
+  running_ = &turn;
+  runs_.fetch_add(1, std::memory_order_relaxed);
   lock.unlock();
 
   watch();
@@ -233,30 +235,7 @@ void BasicLane<Sync>::run(Turn& turn, Task task, bool slow, Lock& lock) {
   turn.since.store(Time{}, std::memory_order_relaxed);
 
   lock.lock();
-  finish(turn);
-}
-
-template <class Sync>
-void BasicLane<Sync>::activate(Turn& turn) {
-  if (turn.active) return;
-  turn.active = true;
-  ++active_;
-}
-
-/// Notes that the turn runs a task. The clock is the caller's to start.
-template <class Sync>
-void BasicLane<Sync>::start(Turn& turn, std::uint32_t task, bool slow) {
-  turn.task = task;
-  turn.slow = slow;
-  turn.next = running_;
-  running_ = &turn;
-  runs_.fetch_add(1, std::memory_order_relaxed);
-}
-
-/// Notes that the turn runs none, if it did.
-template <class Sync>
-void BasicLane<Sync>::finish(Turn& turn) {
-  for (Turn** link = &running_; *link != nullptr; link = &(*link)->next) {
+  for (Turn** link = &running_;; link = &(*link)->next) {
     if (*link != &turn) continue;
     *link = turn.next;
     break;
@@ -274,18 +253,15 @@ bool BasicLane<Sync>::drain_quick(Turn& turn, Lock& lock) {
   while (take_front(quick_, task)) {
     run(turn, task, false, lock);
     if (!turn.active && active_ >= options_.active) break;  // relieved, and another is at it
-    if (heir_ != nullptr && turn.role == Role::kWorker) break;
     if (Sync::now() - slice_start < options_.slice) continue;
     if (turn.role == Role::kIo) {
       more = !quick_.empty();
       break;
     }
-    if (turn.serves) break;  // the loop that it serves waits
     step_aside(turn, lock);  // stays the active one
     slice_start = Sync::now();
   }
-  if (!turn.claims || heir_ != nullptr) stand_down(turn);
-  if (turn.role == Role::kWorker && !quick_.empty() && active_ < options_.active) wake_helper();
+  stand_down(turn);
   return more;
 }
 
@@ -294,11 +270,6 @@ void BasicLane<Sync>::stand_down(Turn& turn) {
   if (!turn.active) return;
   turn.active = false;
   --active_;
-  Turn* heir = std::exchange(heir_, nullptr);
-  if (heir == nullptr) return;
-  heir->active = !quick_.empty();
-  if (heir->active) ++active_;
-  heir->parker.unpark();
 }
 
 template <class Sync>
@@ -314,13 +285,99 @@ void BasicLane<Sync>::relieve_stalled() {
   for (Turn* turn = running_; turn != nullptr; turn = turn->next) {
     const Time since = turn->since.load(std::memory_order_relaxed);
     if (since == Time{} || turn->relieved || now - since < options_.stall) continue;
-    if (!turn->slow && turn->task != kAttending) host_.stalled(turn->task);
+    if (!turn->slow) host_.stalled(turn->task);
     relieve(*turn);
-    if (turn->serves && turn->task != kAttending) {
+    if (turn->serves) {
       assists_.push_back(turn->loop);
       wake_workers();
     }
   }
+}
+
+/// Wakes the caller who waits for this owner's tasks, if it is parked.
+template <class Sync>
+typename BasicLane<Sync>::Turn* BasicLane<Sync>::unpark_owner(const void* owner) {
+  if (owner == nullptr) return nullptr;
+  return unpark(waiting_callers_, [&](const Turn& turn) { return turn.owner == owner; });
+}
+
+/// Wakes the latest parked turn that fits; null if none does.
+template <class Sync>
+template <class Fits>
+typename BasicLane<Sync>::Turn* BasicLane<Sync>::unpark(std::vector<Turn*>& parked, Fits fits) {
+  for (std::size_t i = parked.size(); i-- > 0;) {
+    Turn* turn = parked[i];
+    if (!fits(*turn)) continue;
+    parked.erase(parked.begin() + static_cast<std::ptrdiff_t>(i));
+    turn->parker.unpark();
+    return turn;
+  }
+  return nullptr;
+}
+
+/// Wakes a thread for quick tasks and counts it as active at once, so that one is woken only once.
+template <class Sync>
+void BasicLane<Sync>::wake_helper() {
+  Turn* helper = unpark_owner(quick_.empty() ? nullptr : quick_.front().owner);
+  if (helper == nullptr) helper = unpark(idle_workers_, [](const Turn&) { return true; });
+  if (helper == nullptr) helper = unpark(waiting_callers_, [this](const Turn& turn) { return helps(turn); });
+  if (helper == nullptr) return host_.nudge();
+  helper->active = true;
+  ++active_;
+}
+
+/// Wakes as many idle workers as there are slow tasks that nobody comes for; without workers, callers.
+template <class Sync>
+void BasicLane<Sync>::wake_workers() {
+  while (waking_ < slow_.size() + assists_.size()) {
+    Turn* worker = unpark(idle_workers_, [](const Turn&) { return true; });
+    if (worker == nullptr && workers_ == 0 && waking_ < slow_.size())
+      worker = unpark(waiting_callers_, [this](const Turn& turn) { return helps(turn); });
+    if (worker == nullptr) return;
+    worker->called = true;
+    ++waking_;
+  }
+}
+
+/// Leaves the gate and lets answers out. Releases the lock for good.
+template <class Sync>
+void BasicLane<Sync>::step_out(Turn& turn, Lock& lock) {
+  lock.unlock();
+  if (turn.inside) {
+    gate_.leave();
+    turn.inside = false;
+  }
+  host_.flush();
+}
+
+/// Lets another thread at the gate, and answers out.
+template <class Sync>
+void BasicLane<Sync>::step_aside(Turn& turn, Lock& lock) {
+  step_out(turn, lock);
+  lock.lock();
+}
+
+/// Sleeps until another thread takes the turn off the list.
+template <class Sync>
+void BasicLane<Sync>::park(Turn& turn, std::vector<Turn*>& where, Lock& lock) {
+  where.push_back(&turn);
+  step_out(turn, lock);
+  turn.parker.park();
+  if (turn.role == Role::kCaller) {
+    gate_.enter();
+    turn.inside = true;
+  }
+  lock.lock();
+  if (turn.called) {
+    turn.called = false;
+    --waking_;
+  }
+}
+
+template <class Sync>
+void BasicLane<Sync>::watch() {
+  if (watching_.load(std::memory_order_relaxed) || watching_.exchange(true)) return;
+  if (ticker != nullptr) ticker->unpark();
 }
 
 }  // namespace penstock

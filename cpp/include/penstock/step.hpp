@@ -39,8 +39,6 @@ class Outlet {
   /// Has `action` run inside the gate, soon, on any thread; by a worker if it is `slow`. Itself from any
   /// thread, in or out of the gate.
   void later(std::function<void()> action, bool slow) const;
-  /// The same, not before `when`.
-  void later(std::function<void()> action, TimePoint when) const;
   /// The step's place in the order of the plan.
   [[nodiscard]] std::uint32_t rank() const;
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection
 from typing import Any
 
 from penstock._core import Offsets
@@ -28,7 +27,7 @@ class Assignment:
     waiting : deque of Message
         Records that have come and are not admitted.
     weight : int
-        About what they weigh, in bytes.
+        What they weigh, in bytes.
     probing : int
         Records that still have to be taken carefully, as a process has died near them.
     singly : int
@@ -66,8 +65,8 @@ class Assignment:
         self.paused = False
         self._end = start  # no message has been seen from there on
 
-    def add(self, messages: list[Any], weight: int) -> None:
-        """Have messages that have come, and weigh so many bytes, wait, as far as they are to be handled."""
+    def add(self, messages: list[Any]) -> None:
+        """Have messages that have come wait, as far as they are to be handled."""
         first, last = messages[0].offset(), messages[-1].offset()
         if first < self._end:
             _logger.warning("%r begins again at %d: it was made anew, or has lost its end", self, first)
@@ -79,14 +78,14 @@ class Assignment:
             self.stopped = len(wanted) < len(messages)
             messages = wanted
         self.waiting.extend(messages)
-        self.weight += weight
+        self.weight += sum(map(len, messages))
 
     def next(self, most: int) -> list[Any]:
         """Take the first of those that wait."""
         waiting = self.waiting
-        count = min(most, len(waiting))
-        self.weight -= self.weight * count // max(1, len(waiting))
-        return [waiting.popleft() for _ in range(count)]
+        taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        self.weight -= sum(map(len, taken))
+        return taken
 
     def put_back(self, messages: list[Any]) -> None:
         """Have these wait again, ahead of all others."""
@@ -133,15 +132,3 @@ class Assignment:
 
     def __repr__(self) -> str:
         return f"{self.topic}[{self.number}]"
-
-
-def turned(assignments: Collection[Assignment], halting: bool) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Pause those whose records wait already, and resume those that have room again; return which these are."""
-    pause: list[tuple[str, int]] = []
-    resume: list[tuple[str, int]] = []
-    for assignment in assignments:
-        wanted = halting or assignment.stopped or assignment.is_crowded(len(assignments))
-        if wanted != assignment.paused:
-            assignment.paused = wanted
-            (pause if wanted else resume).append(assignment.key)
-    return pause, resume

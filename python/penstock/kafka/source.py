@@ -1,8 +1,8 @@
 """Kafka topics as the source of a running graph, in the order of each partition.
 
-One thread at a time has the consumer: the source's own, which also runs the steps of what it has let in, or another
-while a step holds that up. It never blocks for long: what finds no room in the graph waits here, its partition paused.
-A record's offset is settled in the core when the last event made of it has ended; only then a commit may pass it.
+One thread owns the consumer. It never blocks for long: what finds no room in the graph waits here, its partition
+paused. A record's offset is settled in the core when the last event made of it has ended; only then a commit may
+pass it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from orjson import loads
 from penstock._core import Core, Offsets, Source, split_messages
 from penstock.errors import GraphClosed, GraphError
 from penstock.extras import load_extra
-from penstock.kafka.assignment import Assignment, turned
+from penstock.kafka.assignment import Assignment
 from penstock.kafka.commits import Commits
 from penstock.kafka.exactly_once import TransactionalCommits
 from penstock.kafka.journal import Journal
 from penstock.kafka.poison import Failed, Poison
 from penstock.kafka.records import unread
 from penstock.kafka.settings import Reading
-from penstock.kafka.topics import count_partitions, make_topics
+from penstock.kafka.topics import make_topics
 from penstock.kafka.trouble import refusal
 
 if TYPE_CHECKING:
     from penstock.kafka.transactions import Transactions
 
-_MOST = 500  # messages taken at once
-_PORTION = 256  # records let in at once, which are handled before more are
+_MOST = 1000  # messages taken at once
 _LOOK = 0.1  # seconds that a look for messages takes, and so the longest that a failure waits to be heard of
 _HEAVIEST = 32 << 20  # bytes of the values under way, each of which is there twice: as it came, and read
 _MOMENT = 0.01
@@ -78,12 +77,11 @@ class KafkaSource:
         self._source = Source(core, entry, _HEAVIEST)
         self._on_ready = on_ready
         self._assigned: dict[tuple[str, int], Assignment] = {}
-        self._partitions = dict.fromkeys(reading.topics, 0)  # how many there are when it begins
+        self._partitions: dict[str, int] = {}  # how many there are when it begins
         self._look_at = 0.0
         self._halting = False
         self._closing = False
         self._halted = threading.Event()
-        self._left = threading.Event()
         self.rebalances = 0
         self.late = 0  # settlements of partitions that had gone elsewhere
         self._transactions = transactions
@@ -112,50 +110,33 @@ class KafkaSource:
         self._closing = True
         self.halt(0.0)
         if self._thread.is_alive():
-            self._left.wait(timeout)
-            self._thread.join(_MOMENT)  # it is on its way out, unless a step holds it up
+            self._thread.join(timeout)
 
-    # ---- everything below runs on one thread at a time
+    # ---- everything below runs on the source's thread
 
     def _run(self) -> None:
-        if self._goes_on(self._begin):
-            self._source.run(lambda: self._goes_on(self._turn))
-
-    def _goes_on(self, do: Callable[[], bool]) -> bool:
-        """Do something that tells whether to go on; if not, or if it fails, leave the group."""
-        goes_on = False
         try:
-            goes_on = do()
+            while not self._halting and not make_topics(self._reading, timeout=_ANSWER_SECONDS):
+                self._source.wait(0, 1.0)
+            while not self._halting and not self._count_partitions():
+                self._source.wait(0, _LOOK)
+            if self._halting:
+                return  # before it has begun
+            if self._transactions is not None:
+                self._transactions.start()
+            self._subscribe()
+            while not self._closing:
+                self._step()
+                if self._is_useless:
+                    self._begin_anew()
         except GraphClosed:
             pass
         except Exception:
             _logger.exception("the source of %s has failed", self._reading.topics[0])
             self._say_ready(False)
         finally:
-            if not goes_on:
-                self._halted.set()
-                self._leave()
-                self._left.set()
-        return goes_on
-
-    def _begin(self) -> bool:
-        while not self._halting and not make_topics(self._reading, timeout=_ANSWER_SECONDS):
-            self._source.wait(0, 1.0)
-        while not self._halting and not all(self._partitions.values()):
-            self._source.wait(0, _LOOK)
-            self._partitions = count_partitions(self._consumer, self._reading.topics, timeout=_ANSWER_SECONDS)
-        if self._halting:
-            return False
-        if self._transactions is not None:
-            self._transactions.start()
-        self._subscribe()
-        return True
-
-    def _turn(self) -> bool:
-        self._step()
-        if self._is_useless:
-            self._begin_anew()
-        return not self._closing
+            self._halted.set()
+            self._leave()
 
     def _connect(self) -> None:
         settings = self._reading.consumer() | {"on_commit": self._commits.heard}
@@ -183,26 +164,35 @@ class KafkaSource:
         self._connect()
         self._subscribe()
 
+    def _count_partitions(self) -> bool:
+        """Note which partitions there are; tell whether the brokers know of any, as topics take a moment to be made."""
+        try:
+            for topic in self._reading.topics:
+                found = self._consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
+                self._partitions[topic] = len(found.partitions)
+        except self._kafka.KafkaException as error:
+            _logger.warning("the partitions of %s are not known yet: %s", self._reading.topics[0], error)
+            return False
+        return all(self._partitions.values())
+
     def _step(self) -> None:
         self._hear_failures()
         self._commits.look()
-        admitted, full = self._admit()
+        full = self._admit()
         if self._halting:
             for assignment in self._assigned.values():
                 assignment.waiting.clear()
             self._halted.set()
         self._set_pauses()
-        if admitted:
-            return
         waiting = [assignment for assignment in self._assigned.values() if assignment.waiting]
         if self._commits.holding and not self._source.in_flight:  # others of the process are not as far
             self._take(_MOMENT)
         elif waiting or self._poison.pending or self._commits.holding:
             probing = self._commits.holding or any(assignment.probing for assignment in waiting)
-            low = 0 if probing else max((busy := self._source.in_flight) // 2, busy - _PORTION)
-            self._source.wait(low, _LOOK, max(1, self._poison.bears))
-            if not full or probing or time.monotonic() >= self._look_at:
-                self._take(0.0)
+            self._source.wait(0 if probing else self._source.in_flight // 2, _LOOK, max(1, self._poison.bears))
+            if full and not probing and time.monotonic() < self._look_at:
+                return
+            self._take(0.0)
         else:
             self._take(_LOOK)
 
@@ -210,43 +200,38 @@ class KafkaSource:
         """Take the messages that are there; wait for one if there are none."""
         self._look_at = time.monotonic() + _ALIVE
         messages = self._consumer.consume(_MOST, 0.0)
-        if not messages and timeout:
-            self._source.rest()
-            if (first := self._consumer.poll(timeout)) is not None:
-                messages = [first, *self._consumer.consume(_MOST, 0.0)]
-        for place, run, weight in split_messages(messages):
+        if not messages and timeout and (first := self._consumer.poll(timeout)) is not None:
+            messages = [first, *self._consumer.consume(_MOST, 0.0)]
+        for place, run in split_messages(messages):
             if not run:
                 self._say_error(place)
             elif (assignment := self._assigned.get(place)) is not None and not self._halting:
-                assignment.add(run, weight)
+                assignment.add(run)
 
-    def _admit(self) -> tuple[int, bool]:
-        """Let in a portion; tell how many records that are, and whether the graph is full."""
-        admitted = 0
+    def _admit(self) -> bool:
+        """Let in what there is room for; tell whether the graph is full."""
         if self._halting or self._poison.holds_up or self._commits.holding:
-            return admitted, False
+            return False
         for assignment in self._assigned.values():
             if not assignment.waiting or not assignment.takes(self._reading.max_uncommitted):
                 continue
             room = self._commits.most - self._source.in_flight
             if room <= 0:
-                return admitted, True
-            taken, is_full = self._admit_of(assignment, min(room, _PORTION - admitted))
-            admitted += taken
-            if is_full or admitted >= _PORTION:
-                return admitted, is_full
-        return admitted, False
+                return True
+            if not self._admit_of(assignment, room):
+                return True
+        return False
 
-    def _admit_of(self, assignment: Assignment, room: int) -> tuple[int, bool]:
-        """Let in records of one partition; tell how many, and whether the graph has not taken all."""
+    def _admit_of(self, assignment: Assignment, room: int) -> bool:
+        """Let in records of one partition; tell whether the graph took them."""
         if assignment.probing and not self._is_probed(assignment):
-            return 0, False
-        most = min(assignment.portion or room, room, self._reading.max_uncommitted - assignment.offsets.open)
+            return True
+        most = assignment.portion or min(room, self._reading.max_uncommitted - assignment.offsets.open)
         chosen = assignment.next(most)
         left = self._admit_or_refuse(assignment.offsets, chosen)
         assignment.put_back(left)
         assignment.probed(len(chosen) - len(left))
-        return len(chosen) - len(left), bool(left) and not self._poison.holds_up
+        return not left or self._poison.holds_up
 
     def _admit_or_refuse(self, offsets: Offsets, messages: list[Any]) -> list[Any]:
         """Let in messages; those that cannot be read are poison. Return those that there was no room for."""
@@ -295,14 +280,22 @@ class KafkaSource:
 
     def _set_pauses(self) -> None:
         """Pause the partitions whose records wait already; resume those that have room again."""
-        pause, resume = turned(self._assigned.values(), self._halting)
+        pause: list[Any] = []
+        resume: list[Any] = []
+        for assignment in self._assigned.values():
+            wanted = self._halting or assignment.stopped or assignment.is_crowded(len(self._assigned))
+            if wanted != assignment.paused:
+                assignment.paused = wanted
+                (pause if wanted else resume).append(self._kafka.TopicPartition(*assignment.key))
         try:
             if pause:
-                self._consumer.pause([self._kafka.TopicPartition(*key) for key in pause])
+                self._consumer.pause(pause)
             if resume:
-                self._consumer.resume([self._kafka.TopicPartition(*key) for key in resume])
+                self._consumer.resume(resume)
         except self._kafka.KafkaException as error:
             _logger.error("a partition could not be paused: %s", error)
+
+    # ---- rebalances
 
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         self.rebalances += 1
@@ -389,6 +382,8 @@ class KafkaSource:
         if self.late:
             _logger.info("%d records were under way when their partition went elsewhere, and come again", self.late)
         self._poison.close()
+
+    # ---- what others hear
 
     def _say_error(self, error: Any) -> None:
         self._is_useless = self._is_useless or error.fatal() or error.code() == self._kafka.KafkaError._FATAL

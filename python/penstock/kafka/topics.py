@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from penstock.extras import load_extra
@@ -44,19 +43,6 @@ def make(
         _logger.error("the topics %s cannot be seen to for now: %s", ", ".join(wanted), why)
         return False
     return True
-
-
-def count_partitions(consumer: Any, topics: Sequence[str], *, timeout: float = _SECONDS) -> dict[str, int]:
-    """Ask how many partitions topics have: none for a moment after they are made, or if there is no answer."""
-    from confluent_kafka import KafkaException
-
-    counts = dict.fromkeys(topics, 0)
-    try:
-        for topic in topics:
-            counts[topic] = len(consumer.list_topics(topic, timeout=timeout).topics[topic].partitions)
-    except KafkaException as error:
-        _logger.warning("the partitions of %s are not known yet: %s", topics[0], error)
-    return counts
 
 
 def largest_record(brokers: str, topic: str, client: dict[str, Any] | None = None, *, timeout: float = _SECONDS) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class KafkaStream:
         Credentials in MLRun's words: ``sasl_user``, ``sasl_pass``, ``sasl``, ``tls``, ``caCert`` ...
     """
 
-    batch_size = 2000  # events that a queue takes at once
+    batch_size = 1000  # events that a queue takes at once
 
     def __init__(
         self,
@@ -74,15 +74,14 @@ class KafkaStream:
         self._transactions = transactions
         self._fatal = kafka.KafkaException
         self._failures = (kafka.KafkaException, StreamError, BufferError, TypeError, ValueError)
-        self._producer: Any = None  # none of its own in a transaction
         if transactions is not None:
+            self._produce: Callable[..., None] = self._produce_along
             return
         settings = {
             "bootstrap.servers": brokers,
             "enable.idempotence": True,  # which asks for acks=all
             "message.timeout.ms": int(timeout * 1000),
             "delivery.report.only.error": True,
-            "linger.ms": 0.5,  # what a queue hands over comes in a row, and is looked after soon
             "error_cb": self._trouble,
             **self._client,
             **given,
@@ -90,15 +89,19 @@ class KafkaStream:
         self._new_producer = functools.partial(kafka.Producer, logger=logging.getLogger("penstock.kafka"))
         self._settings = settings
         try:
-            self._producer = self._new_producer(settings)
+            self._use(self._new_producer(settings))
         except kafka.KafkaException as error:
             raise GraphError(f"the stream '{path}': {refusal(error, settings)}") from None
+
+    def _use(self, producer: Any) -> None:
+        self._producer = producer
+        self._produce = producer.produce
 
     def _prepare(self) -> bool:
         """See that the topic is there, and what it takes; tell whether the brokers could be asked."""
         timeout = self._timeout
         if self._is_dead:
-            self._producer = self._new_producer(self._settings)
+            self._use(self._new_producer(self._settings))
             self._is_dead = False
         if not make(self._brokers, {self.topic: self._shards}, self._client, timeout=timeout):
             return False
@@ -106,7 +109,7 @@ class KafkaStream:
             largest = largest_record(self._brokers, self.topic, self._client, timeout=timeout)
             if 0 < largest < int(self._settings.get("message.max.bytes", _LARGEST)):
                 # The brokers would refuse all that was sent with a larger one; the client refuses it alone.
-                self._producer = self._new_producer(self._settings | {"message.max.bytes": max(largest, _SMALLEST)})
+                self._use(self._new_producer(self._settings | {"message.max.bytes": max(largest, _SMALLEST)}))
         return True
 
     def push(self, records: Any, key: Any = None) -> None:
@@ -129,57 +132,40 @@ class KafkaStream:
         list or None
             For each record None, or why the brokers do not have it; None if they have them all.
         """
-        return self.send_rows(records, keys, partitions=partitions).wait()
+        if not self._is_there:
+            self._is_there = self._prepare()
+        self._trouble.forget()
+        failures: dict[int, StreamError] = {}
+        refused: list[tuple[Any, Any, str]] = []
 
-    def send_rows(
-        self,
-        records: Sequence[Any],
-        keys: Sequence[Any],
-        before: Sent | None = None,
-        *,
-        partitions: Iterable[int] | None = None,
-    ) -> Sent:
-        """Begin to push records, after others of the same push; the brokers have them when what is returned says so."""
-        if before is None:
-            if not self._is_there:
-                self._is_there = self._prepare()
-            self._trouble.forget()
-        sent = before or Sent(self, self._producer)
-        first = len(sent.records)
-        sent.records += records
-        sent.keys += keys
+        def report(error: Any, message: Any) -> None:  # of a failure; there are no reports of success
+            why = self._trouble.behind(error.str()) if error.name() == "_MSG_TIMED_OUT" else error.str()
+            refused.append((message.key(), message.value(), why))
+
         # This runs for each record of a stream, so it makes few objects and calls.
-        produce, topic, report = self._produce_along, self.topic, sent.report
-        if sent.producer is not None:
-            produce = sent.producer.produce
+        produce, topic = self._produce, self.topic
         places = repeat(-1) if partitions is None else partitions
-        for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False), first):
+        for row, (record, key, partition) in enumerate(zip(records, keys, places, strict=False)):
             if record is None and key is None:
                 continue
             try:
                 value = dumps(record, plain, OPTIONS) if type(record) is dict else _value(record)
                 produce(topic, value, key if type(key) is bytes else _key(key), partition, report)
             except self._failures as error:
-                failure = self._failure(error, record, key, partition, sent)
+                failure = self._failure(error, record, key, partition, report)
                 if failure is not None:
-                    sent.failures[row] = failure
-        return sent
-
-    def await_rows(self, sent: Sent) -> list[StreamError | None] | None:
-        """Wait until it is known what became of records, and say so as `push_rows` does."""
-        failures = sent.failures
-        if sent.producer is not None and (why := self._flush(sent.producer)):
+                    failures[row] = failure
+        if self._transactions is None and (why := self._flush()):
             silence = self._refusal(why)
-            return [failures.get(row, silence) for row in range(len(sent.records))]
-        for error, key, value in sent.refused:
-            why = self._trouble.behind(error.str()) if error.name() == "_MSG_TIMED_OUT" else error.str()
-            self._put_down(failures, sent.records, sent.keys, (key, value), why)
-        return [failures.get(row) for row in range(len(sent.records))] if failures else None
+            return [failures.get(row, silence) for row in range(len(records))]
+        for key, value, why in refused:
+            self._put_down(failures, records, keys, (key, value), why)
+        return [failures.get(row) for row in range(len(records))] if failures else None
 
-    def _flush(self, producer: Any) -> str:
+    def _flush(self) -> str:
         """Wait until the client has said what became of each record; return why it has not."""
         try:  # a little longer than it may take, so that the client says itself what is late
-            late = producer.flush(self._timeout + 1.0)
+            late = self._producer.flush(self._timeout + 1.0)
         except self._fatal as error:
             return self._end_of_client(error)
         return self._trouble.behind(f"no answer within {self._timeout} s") if late else ""
@@ -211,12 +197,12 @@ class KafkaStream:
                 return
         failures.update(dict.fromkeys(open_rows, failure))  # its body has changed since: any of them may be the one
 
-    def _failure(self, error: Exception, record: Any, key: Any, partition: int, sent: Sent) -> StreamError | None:
+    def _failure(self, error: Exception, record: Any, key: Any, partition: int, report: Any) -> StreamError | None:
         """Say why a record is not written; one that the client had no room for is tried again."""
         if isinstance(error, BufferError):
             try:
-                sent.producer.flush(self._timeout)
-                sent.producer.produce(self.topic, _value(record), _key(key), partition, sent.report)
+                self._producer.flush(self._timeout)
+                self._producer.produce(self.topic, _value(record), _key(key), partition, report)
             except self._failures as again:
                 error = again
             else:
@@ -238,36 +224,6 @@ class KafkaStream:
         if self._transactions is None:
             with contextlib.suppress(*self._failures):
                 self._producer.flush(1.0)
-
-
-class Sent:
-    """Records of a push that the client has, or has refused.
-
-    It is asked what became of them, also if the stream has got another meanwhile; there is none in a transaction.
-    """
-
-    def __init__(self, stream: KafkaStream, producer: Any) -> None:
-        self._stream = stream
-        self.producer = producer
-        self.records: list[Any] = []
-        self.keys: list[Any] = []
-        self.failures: dict[int, StreamError] = {}  # by row
-        self.refused: list[tuple[Any, Any, Any]] = []  # by the brokers: error, key and value
-
-    def report(self, error: Any, message: Any) -> None:
-        """Hear of a failure; there are no reports of success."""
-        self.refused.append((error, message.key(), message.value()))
-
-    def is_known(self) -> bool:
-        """Tell whether it is known what became of them, without waiting."""
-        if self.producer is None:
-            return True
-        self.producer.poll(0)  # hears what the brokers have answered
-        return not len(self.producer)
-
-    def wait(self) -> list[StreamError | None] | None:
-        """Wait until it is known, and say so as `KafkaStream.push_rows` does."""
-        return self._stream.await_rows(self)
 
 
 def _value(record: Any) -> bytes | None:

@@ -84,9 +84,9 @@ class QueueSink:
         return results
 
     @property
-    def send_rows(self) -> Callable[..., Any] | None:
+    def push_rows(self) -> Callable[[list[Any], list[Any]], list[Any] | None] | None:
         """What takes bodies and keys alone, if no more of the events is asked for."""
-        return None if self.full_event or self._sharding is not None else getattr(self.stream, "send_rows", None)
+        return None if self.full_event or self._sharding is not None else getattr(self.stream, "push_rows", None)
 
     def _record(self, event: Event) -> Any:
         return wrap(event) if self.full_event and event.body is not None else event.body
